@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Superset's documents: one JSON object for one database, dataset, chart or dashboard, in the shape of
+//! Superset's own v1 export, field for field.
+//!
+//! What goes in: bytes of a znode ([`parse`]) or of a bundle ([`bundle::read`]). What comes out: a
+//! [`Document`], its one canonical text ([`Document::canonical`]), what it refers to
+//! ([`Document::references`], [`Document::secrets`]) and how it differs from another ([`diff`]). Nothing here
+//! knows rows or SQL, and nothing is read or written except by [`bundle::read`], which reads files.
+//!
+//! # Guarantees
+//! - `parse(kind, canonical(x)) == x`, and an omitted field has the same canonical bytes as its explicit default.
+//! - A [`Document`] never holds a clear secret, only references to secrets, so its `Debug`, its canonical text
+//!   and its differences may be shown. A [`Fault`] never repeats a value of the document, so it may be shown too.
+
+mod document;
+
+pub use document::chart::Chart;
+pub use document::dashboard::Dashboard;
+pub use document::database::{Database, Extras, Secrets};
+pub use document::dataset::{Column, Dataset, Metric};
+pub use document::reference::{Reference, SecretRef, SecretRefFault, Strength};
+pub use document::{Document, Kind, VERSION};
+
+/// A JSON object whose keys keep their order, as Superset keeps it.
+pub type Object = serde_json::Map<String, serde_json::Value>;

@@ -1,0 +1,144 @@
+//! What a document needs from elsewhere: other documents, by uuid, and secrets, by name.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{Dashboard, Document, Kind, Object};
+
+/// Whether a document can be applied before what it refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Strength {
+    /// The document is held until the other one is there.
+    Hard,
+    /// The document is applied without the other one, and rendered again when it comes or goes.
+    Soft,
+}
+
+/// One edge from a document to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    /// Whether the other one must be there first.
+    pub strength: Strength,
+    /// The kind of the other document.
+    pub to: Kind,
+    /// The uuid of the other document.
+    pub uuid: Uuid,
+}
+
+/// Where a secret is kept. Only the applier resolves it; it is never the secret itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SecretRef {
+    /// An environment variable of the applier, written `env:NAME`.
+    Env(String),
+    /// A file on the applier's host, written `file:/path`, or `file:/path#key` for one key of a file that holds
+    /// a JSON object.
+    File(PathBuf, Option<String>),
+}
+
+/// Why a text is not a [`SecretRef`]. It never repeats the text, which may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a reference to a secret; write `env:NAME` or `file:/absolute/path`, never the secret itself")]
+pub struct SecretRefFault;
+
+impl FromStr for SecretRef {
+    type Err = SecretRefFault;
+
+    fn from_str(text: &str) -> Result<SecretRef, SecretRefFault> {
+        if let Some(name) = text.strip_prefix("env:") {
+            let shape_is_right = !name.is_empty()
+                && !name.starts_with(|first: char| first.is_ascii_digit())
+                && name.chars().all(|each| each.is_ascii_alphanumeric() || each == '_');
+            return if shape_is_right { Ok(SecretRef::Env(name.to_owned())) } else { Err(SecretRefFault) };
+        }
+        let path = text.strip_prefix("file:").ok_or(SecretRefFault)?;
+        let (path, key) = match path.split_once('#') {
+            Some((path, key)) => (path, Some(key.to_owned())),
+            None => (path, None),
+        };
+        let shape_is_right = path.starts_with('/')
+            && !path.ends_with('/')
+            && !path.contains(char::is_control)
+            && key.as_ref().is_none_or(|key| !key.is_empty() && !key.contains(char::is_control));
+        if shape_is_right { Ok(SecretRef::File(PathBuf::from(path), key)) } else { Err(SecretRefFault) }
+    }
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretRef::Env(name) => write!(f, "env:{name}"),
+            SecretRef::File(path, None) => write!(f, "file:{}", path.display()),
+            SecretRef::File(path, Some(key)) => write!(f, "file:{}#{key}", path.display()),
+        }
+    }
+}
+
+impl Document {
+    /// Returns what this document refers to, sorted, each edge once.
+    #[must_use]
+    pub fn references(&self) -> Vec<Reference> {
+        match self {
+            Document::Database(_) => Vec::new(),
+            Document::Dataset(dataset) => {
+                vec![Reference { strength: Strength::Hard, to: Kind::Database, uuid: dataset.database_uuid }]
+            }
+            Document::Chart(chart) => {
+                vec![Reference { strength: Strength::Hard, to: Kind::Dataset, uuid: chart.dataset_uuid }]
+            }
+            Document::Dashboard(dashboard) => of_dashboard(dashboard),
+        }
+    }
+
+    /// Returns the secrets that this document needs, sorted, each once.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<SecretRef> {
+        match self {
+            Document::Database(database) => {
+                let secrets = &database.setkeeper.secrets;
+                let set: BTreeSet<_> = secrets.password.iter().chain(&secrets.encrypted_extra).collect();
+                set.into_iter().cloned().collect()
+            }
+            Document::Dataset(_) | Document::Chart(_) | Document::Dashboard(_) => Vec::new(),
+        }
+    }
+}
+
+fn of_dashboard(dashboard: &Dashboard) -> Vec<Reference> {
+    let charts = dashboard.position.iter().flat_map(Object::values).filter_map(chart_in_position);
+    let datasets = dashboard
+        .metadata
+        .iter()
+        .flat_map(filter_targets)
+        .filter_map(|target| uuid_at(target, "datasetUuid"));
+    let charts = charts.map(|uuid| Reference { strength: Strength::Soft, to: Kind::Chart, uuid });
+    let datasets = datasets.map(|uuid| Reference { strength: Strength::Soft, to: Kind::Dataset, uuid });
+    let set: BTreeSet<_> = charts.chain(datasets).collect();
+    set.into_iter().collect()
+}
+
+/// Superset finds a dashboard's charts in `position` by `type` and `meta.uuid` (`find_chart_uuids`).
+fn chart_in_position(place: &Value) -> Option<Uuid> {
+    if place.get("type").and_then(Value::as_str) == Some("CHART") {
+        uuid_at(place.get("meta")?, "uuid")
+    } else {
+        None
+    }
+}
+
+fn filter_targets(metadata: &Object) -> impl Iterator<Item = &Value> {
+    let filters = metadata.get("native_filter_configuration").and_then(Value::as_array);
+    filters
+        .into_iter()
+        .flatten()
+        .filter_map(|filter| filter.get("targets").and_then(Value::as_array))
+        .flatten()
+}
+
+fn uuid_at(value: &Value, key: &str) -> Option<Uuid> {
+    Uuid::parse_str(value.get(key)?.as_str()?).ok()
+}
