@@ -1,1 +1,3 @@
-//! The whole pipeline, on real services.
+//! The whole pipeline, on real services, and the rules that the code itself keeps.
+
+mod tidy;

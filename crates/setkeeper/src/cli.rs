@@ -1,0 +1,252 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps Apache Superset's configuration in Apache ZooKeeper.
+#[derive(Debug, Parser)]
+#[command(name = "setkeeper", version, about, after_help = EXAMPLES, max_term_width = 110, propagate_version = true)]
+pub(crate) struct Cli {
+    /// The configuration file [default: ./setkeeper.toml, then /etc/setkeeper/setkeeper.toml]
+    #[arg(long, short = 'c', global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Sets one key over the file and the environment: `--set zookeeper.connect=zk1:2181`
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// How results are printed
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// How logs are written to standard error; RUST_LOG chooses what
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  setkeeper config > setkeeper.toml        a commented configuration to start from
+  setkeeper check                          tells all that is wrong with it, servers included
+  setkeeper init && setkeeper init-db      makes the tree in ZooKeeper and our tables beside Superset's
+  setkeeper run                            watcher, applier and auditor in one process
+  setkeeper push export.zip -m 'Q3 boards' --wait
+  setkeeper history assets/main/charts/sales
+  setkeeper status -o json
+
+Exit codes: 0 done · 1 failed · 2 differences or findings · 64 usage · 69 a server cannot be reached
+  78 configuration";
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// For scripts.
+    Json,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line an event, for people.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run watcher, appliers and auditor in one process, until SIGTERM
+    Run,
+    /// Run the watcher alone
+    Watch,
+    /// Run the appliers alone
+    Apply,
+    /// Run the auditor alone
+    Audit,
+    /// Make the environment's tree in ZooKeeper; what is there stays
+    Init,
+    /// Make setkeeper's own tables in each target's metadata database; what is there stays
+    #[command(name = "init-db")]
+    InitDb,
+    /// Write a Superset v1 export (zip or folder) into ZooKeeper
+    #[command(after_help = PUSH_EXAMPLES)]
+    Push(Push),
+    /// Write one document into ZooKeeper
+    #[command(after_help = PUT_EXAMPLES)]
+    Put(Put),
+    /// Print what ZooKeeper holds at a path
+    Get(Get),
+    /// List what ZooKeeper holds below a path
+    #[command(after_help = "Example:\n  setkeeper ls assets/main/charts")]
+    Ls(Ls),
+    /// Delete documents in ZooKeeper
+    #[command(after_help = "Example:\n  setkeeper rm assets/main/charts/sales -m 'replaced by revenue' --wait")]
+    Rm(Rm),
+    /// Show what changed: when, who, why, before and after, and what came of it
+    #[command(after_help = HISTORY_EXAMPLES)]
+    History(History),
+    /// Show each stage's position and lag, and what is pending, rejected or frozen
+    Status,
+    /// Check the configuration and every connection; all faults at once
+    Check,
+    /// Prove the audit's chain of hashes
+    Verify,
+    /// Let something pass that waits for a person
+    #[command(subcommand)]
+    Approve(Approve),
+    /// Stop applying, everywhere, until `resume`
+    Pause(Pause),
+    /// Apply again
+    Resume,
+    /// Send every live document down the road again, once
+    Resync(Resync),
+    /// Print a commented configuration to start from
+    Config,
+    /// Print a shell's completion script
+    #[command(after_help = "Example:\n  setkeeper completions bash > /etc/bash_completion.d/setkeeper")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+const PUSH_EXAMPLES: &str = "\
+Examples:
+  setkeeper push dashboard_export.zip -m 'import from staging'
+  setkeeper push ./bundle --project sales --author ana --wait
+  setkeeper push ./bundle --dry-run        what would be written, nothing is";
+
+const PUT_EXAMPLES: &str = "\
+Examples:
+  setkeeper put assets/main/charts/sales sales.json -m 'wider window' --wait
+  setkeeper get assets/main/charts/sales | jq '.params.row_limit = 50' |
+    setkeeper put assets/main/charts/sales - -m 'fewer rows'";
+
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  setkeeper history                                  the newest changes of all assets
+  setkeeper history assets/main/charts/sales         one path
+  setkeeper history 7f0c3a52-6d1f-4f3e-9f0e-2f1f5f7f8a90   one asset, wherever it stood
+  setkeeper history --author ana --limit 5 -o json";
+
+/// Who and why, for every command that writes.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// Why, for the history
+    #[arg(long, short = 'm', default_value = "")]
+    pub(crate) message: String,
+    /// Who, for the history
+    #[arg(long, env = "SETKEEPER_AUTHOR", value_name = "NAME")]
+    pub(crate) author: Option<String>,
+    /// Wait for the outcome at every target; fail if one is rejected
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How many seconds --wait waits
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) wait_max: u64,
+}
+
+/// `setkeeper push`
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// A v1 export: a zip or a folder
+    pub(crate) bundle: PathBuf,
+    /// The project that new assets go to
+    #[arg(long, default_value = "main")]
+    pub(crate) project: String,
+    /// Print what would be written and write nothing; exit code 2 if anything would
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) why: Why,
+}
+
+/// `setkeeper put`
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    /// Where: `assets/<project>/<folder>/<name>`
+    pub(crate) path: String,
+    /// The document, JSON (or YAML if it ends in .yaml); `-` reads standard input
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) why: Why,
+}
+
+/// `setkeeper get`
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Where: `assets/<project>/<folder>/<name>`
+    pub(crate) path: String,
+}
+
+/// `setkeeper ls`
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// Below which path
+    #[arg(default_value = "assets")]
+    pub(crate) path: String,
+}
+
+/// `setkeeper rm`
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// What
+    #[arg(required = true)]
+    pub(crate) paths: Vec<String>,
+    #[command(flatten)]
+    pub(crate) why: Why,
+}
+
+/// `setkeeper history`
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// A path or a uuid
+    pub(crate) asset: Option<String>,
+    /// Only this author's
+    #[arg(long)]
+    pub(crate) author: Option<String>,
+    /// At most so many, the newest
+    #[arg(long, default_value_t = 20)]
+    pub(crate) limit: u32,
+}
+
+/// `setkeeper approve`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Approve {
+    /// The ensemble was restored or replaced on purpose: begin a new generation
+    Generation,
+    /// Let held deletes pass
+    #[command(after_help = "Example:\n  setkeeper approve deletes assets/main/charts/sales\n  setkeeper approve deletes --all")]
+    Deletes {
+        /// The held paths; `setkeeper status` lists them
+        paths: Vec<String>,
+        /// All that are held now
+        #[arg(long, conflicts_with = "paths")]
+        all: bool,
+        #[command(flatten)]
+        why: Why,
+    },
+}
+
+/// `setkeeper pause`
+#[derive(Debug, Args)]
+pub(crate) struct Pause {
+    /// Why
+    #[arg(long, short = 'm', default_value = "")]
+    pub(crate) message: String,
+    /// Who
+    #[arg(long, env = "SETKEEPER_AUTHOR", value_name = "NAME")]
+    pub(crate) author: Option<String>,
+}
+
+/// `setkeeper resync`
+#[derive(Debug, Args)]
+pub(crate) struct Resync {
+    /// Why
+    #[arg(long, short = 'm', default_value = "asked by an operator")]
+    pub(crate) message: String,
+}

@@ -1,0 +1,128 @@
+//! Configuration in two layers: [`raw::Raw`] as written, [`Config`] as meant. Only the second goes further.
+//!
+//! Values come from the file, then from the environment (`SETKEEPER__ZOOKEEPER__CONNECT`), then from `--set`; a
+//! later layer wins. Unknown keys are refused, and all faults are reported at once.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+
+mod mean;
+mod raw;
+
+pub(crate) use raw::Raw;
+
+/// The configuration as meant: parsed, checked, with every default filled in.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The environment's name.
+    pub(crate) env: String,
+    /// The ensemble.
+    pub(crate) zookeeper: zk::Config,
+    /// The feed and its bounds.
+    pub(crate) watcher: watcher::Config,
+    /// The embedded queue.
+    pub(crate) queue: queue::Config,
+    /// One per Superset metadata database.
+    pub(crate) targets: Vec<Target>,
+    /// The audit.
+    pub(crate) audit: Audit,
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    pub(crate) listen: Option<SocketAddr>,
+    /// How long SIGTERM waits for the batch in hand.
+    pub(crate) stop_within: Duration,
+    /// The longest pause before a worker that failed is built anew.
+    pub(crate) restart_pause_max: Duration,
+}
+
+/// One Superset metadata database.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Its name in the ledger, in outcomes and in messages.
+    pub(crate) name: String,
+    /// How to reach it.
+    pub(crate) database: sql::Config,
+    /// How the applier treats it.
+    pub(crate) applier: applier::Config,
+}
+
+/// The audit database and how the auditor treats it.
+#[derive(Debug, Clone)]
+pub(crate) struct Audit {
+    /// How to reach it.
+    pub(crate) database: sql::Config,
+    /// Batches and trimming.
+    pub(crate) auditor: auditor::Config,
+}
+
+/// Why there is no configuration to work with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// No file at any of the places where one is looked for.
+    #[error(
+        "no configuration found (looked at {looked}); write one (`setkeeper config` prints a commented example) \
+         and name it with --config or SETKEEPER_CONFIG"
+    )]
+    Missing {
+        /// The places.
+        looked: String,
+    },
+    /// Everything that is wrong with it, one line each.
+    #[error("{}", .0.join("\n"))]
+    Faults(Vec<String>),
+}
+
+/// Reads the configuration: the file at `path` or at the first usual place, the environment, the settings of the
+/// command line (`zookeeper.connect=…`).
+///
+/// # Errors
+/// [`ConfigError`], with all faults at once.
+pub(crate) fn load(path: Option<&Path>, settings: &[String]) -> Result<Config, ConfigError> {
+    let file = find(path)?;
+    let shown = file.display().to_string();
+    let mut figment = Figment::new().merge(Toml::file_exact(&file)).merge(Env::prefixed("SETKEEPER__").split("__"));
+    for setting in settings {
+        let Some((key, value)) = setting.split_once('=') else {
+            let fault = format!("--set {setting}: not of the form key=value; for example --set zookeeper.connect=zk1:2181");
+            return Err(ConfigError::Faults(vec![fault]));
+        };
+        figment = figment.merge(Serialized::default(key, scalar(value)));
+    }
+    let raw: Raw = figment.extract().map_err(|error| {
+        ConfigError::Faults(error.into_iter().map(|one| raw::explain(&shown, &one)).collect())
+    })?;
+    let base = file.parent().map(Path::to_path_buf).unwrap_or_default();
+    mean::mean(raw, &base, &state_folder())
+        .map_err(|faults| ConfigError::Faults(faults.into_iter().map(|fault| format!("{shown}: {fault}")).collect()))
+}
+
+fn find(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    let named = path.map(Path::to_path_buf).or_else(|| std::env::var_os("SETKEEPER_CONFIG").map(PathBuf::from));
+    let places = match named {
+        Some(path) => vec![path],
+        None => vec![PathBuf::from("setkeeper.toml"), PathBuf::from("/etc/setkeeper/setkeeper.toml")],
+    };
+    places.iter().find(|place| place.is_file()).cloned().ok_or_else(|| ConfigError::Missing {
+        looked: places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// `$STATE_DIRECTORY` (systemd sets it), else `$XDG_STATE_HOME/setkeeper`, else `~/.local/state/setkeeper`.
+fn state_folder() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("STATE_DIRECTORY")
+        .or_else(|| set("XDG_STATE_HOME").map(|folder| folder.join("setkeeper")))
+        .or_else(|| set("HOME").map(|home| home.join(".local/state/setkeeper")))
+        .unwrap_or_else(|| PathBuf::from("."))
+}
+
+/// A setting's value as TOML reads it, or the bare text.
+fn scalar(text: &str) -> figment::value::Value {
+    text.parse().unwrap_or_else(|_| figment::value::Value::from(text))
+}
+
+/// A configuration to start from; `config/setkeeper.toml` in the repository.
+pub(crate) const EXAMPLE: &str = include_str!("../../../config/setkeeper.toml");

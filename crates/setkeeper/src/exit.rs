@@ -1,0 +1,72 @@
+//! How a command ends.
+
+use std::process::ExitCode;
+
+/// The exit codes, the same for every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done; nothing found.
+    Done,
+    /// Failed.
+    Failed,
+    /// Differences or findings.
+    Found,
+    /// The command line is wrong.
+    Usage,
+    /// A server cannot be reached.
+    Unreachable,
+    /// The configuration is wrong.
+    Configuration,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Found => 2,
+            Exit::Usage => 64,
+            Exit::Unreachable => 69,
+            Exit::Configuration => 78,
+        })
+    }
+}
+
+/// Why a command failed: the exit code and the chain of causes, printed once, at the edge.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    lines: Vec<String>,
+}
+
+impl Failure {
+    /// A failure that says `message`.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure { exit, lines: vec![message.into()] }
+    }
+
+    /// A failure with an error and its sources.
+    pub(crate) fn of(exit: Exit, error: &dyn std::error::Error) -> Failure {
+        Failure { exit, lines: chain(error) }
+    }
+
+    /// Prints it to standard error and gives the code to end with.
+    pub(crate) fn report(&self) -> Exit {
+        for (depth, line) in self.lines.iter().enumerate() {
+            let lead = if depth == 0 { "setkeeper: " } else { "  because: " };
+            eprintln!("{lead}{line}");
+        }
+        self.exit
+    }
+}
+
+/// An error and its sources, outermost first.
+pub(crate) fn chain(error: &dyn std::error::Error) -> Vec<String> {
+    let mut lines = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        lines.push(cause.to_string());
+        source = cause.source();
+    }
+    lines
+}
