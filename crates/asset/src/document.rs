@@ -66,6 +66,7 @@ impl fmt::Display for Kind {
 /// Fields whose column may be NULL are `Option`s, and `None` is NULL (`null` in JSON). What an omitted key means
 /// stands at each field as its default; it is what Superset's ORM gives a new row.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "documents are few, and boxes would be in every caller's way")]
 pub enum Document {
     /// A connection to a database.
     Database(Database),

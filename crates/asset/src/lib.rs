@@ -11,7 +11,13 @@
 //! - A [`Document`] never holds a clear secret, only references to secrets, so its `Debug`, its canonical text
 //!   and its differences may be shown. A [`Fault`] never repeats a value of the document, so it may be shown too.
 
+mod canonical;
 mod document;
+mod fault;
+mod fields;
+mod json;
+mod parse;
+mod secret;
 
 pub use document::chart::Chart;
 pub use document::dashboard::Dashboard;
@@ -19,6 +25,9 @@ pub use document::database::{Database, Extras, Secrets};
 pub use document::dataset::{Column, Dataset, Metric};
 pub use document::reference::{Reference, SecretRef, SecretRefFault, Strength};
 pub use document::{Document, Kind, VERSION};
+
+pub use fault::{Fault, FaultKind};
+pub use parse::{DOCUMENT_BYTES_MAX, parse};
 
 /// A JSON object whose keys keep their order, as Superset keeps it.
 pub type Object = serde_json::Map<String, serde_json::Value>;

@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::Object;
+use crate::fields::{Builder, Fields};
+use crate::{Object, VERSION};
 
 /// A dashboard: a row of `dashboards`, whose charts follow from `position`.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,4 +38,48 @@ pub struct Dashboard {
     pub external_url: Option<String>,
     /// Names of tags; exports have them only under TAGGING_SYSTEM. Default: none.
     pub tags: Vec<String>,
+}
+
+pub(crate) fn parse(mut fields: Fields<'_>) -> Dashboard {
+    let dashboard = Dashboard {
+        dashboard_title: fields.required_text("dashboard_title"),
+        description: fields.text("description"),
+        css: fields.text("css"),
+        slug: fields.text("slug"),
+        certified_by: fields.text("certified_by"),
+        certification_details: fields.text("certification_details"),
+        published: fields.flag("published", false),
+        uuid: fields.required_uuid("uuid"),
+        position: fields.object("position"),
+        metadata: fields.object("metadata"),
+        theme_uuid: fields.uuid("theme_uuid"),
+        theme_id: fields.integer("theme_id", None),
+        is_managed_externally: fields.plain_flag("is_managed_externally"),
+        external_url: fields.text("external_url"),
+        tags: fields.texts("tags"),
+    };
+    fields.finish("a dashboard");
+    dashboard
+}
+
+pub(crate) fn to_json(dashboard: &Dashboard) -> Object {
+    let mut object = Builder::default();
+    object
+        .put("dashboard_title", dashboard.dashboard_title.as_str())
+        .put_some("description", &dashboard.description)
+        .put_some("css", &dashboard.css)
+        .put_some("slug", &dashboard.slug)
+        .put_some("certified_by", &dashboard.certified_by)
+        .put_some("certification_details", &dashboard.certification_details)
+        .put_unless("published", &dashboard.published, Some(false))
+        .put_uuid("uuid", dashboard.uuid)
+        .put_some("position", &dashboard.position)
+        .put_some("metadata", &dashboard.metadata)
+        .put_some("theme_uuid", &dashboard.theme_uuid.map(|uuid| uuid.to_string()))
+        .put_some("theme_id", &dashboard.theme_id)
+        .put("version", VERSION)
+        .put_true("is_managed_externally", dashboard.is_managed_externally)
+        .put_some("external_url", &dashboard.external_url)
+        .put_list("tags", dashboard.tags.iter().map(|tag| tag.as_str().into()).collect());
+    object.into_object()
 }

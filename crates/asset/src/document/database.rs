@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{Object, SecretRef};
+use crate::fault::FaultKind;
+use crate::fields::{Builder, Fields};
+use crate::secret;
+use crate::{Object, SecretRef, VERSION};
 
 /// A connection to a database: a row of `dbs`.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,4 +81,176 @@ pub struct Secrets {
     pub password: Option<SecretRef>,
     /// The column `encrypted_extra`: the secret's text is a JSON object.
     pub encrypted_extra: Option<SecretRef>,
+}
+
+const MEND: &str = "write a reference below `setkeeper.secrets` instead, such as \
+                    `\"setkeeper\": {\"secrets\": {\"password\": \"env:NAME\"}}`";
+
+pub(crate) fn parse(mut fields: Fields<'_>) -> Database {
+    refuse_secrets(&mut fields);
+    rename(&mut fields, "allow_file_upload", "allow_csv_upload");
+    let database = Database {
+        database_name: fields.required_name("database_name"),
+        sqlalchemy_uri: sqlalchemy_uri(&mut fields),
+        cache_timeout: fields.integer("cache_timeout", None),
+        expose_in_sqllab: fields.flag("expose_in_sqllab", true),
+        allow_run_async: fields.flag("allow_run_async", false),
+        allow_ctas: fields.flag("allow_ctas", false),
+        allow_cvas: fields.flag("allow_cvas", false),
+        allow_dml: fields.flag("allow_dml", false),
+        allow_csv_upload: fields.flag("allow_csv_upload", false),
+        extra: extra(&mut fields),
+        impersonate_user: fields.flag("impersonate_user", false),
+        configuration_method: configuration_method(&mut fields),
+        uuid: fields.required_uuid("uuid"),
+        is_managed_externally: fields.plain_flag("is_managed_externally"),
+        external_url: fields.text("external_url"),
+        setkeeper: extras(&mut fields),
+    };
+    fields.finish("a database");
+    database
+}
+
+/// Superset 1.3 exported two keys under other names for a while, and its importers read both.
+fn rename(fields: &mut Fields<'_>, from: &str, to: &str) {
+    let Some(value) = fields.take(from) else { return };
+    if fields.has(to) {
+        fields.fault(
+            from,
+            FaultKind::DuplicateKey,
+            format!("another name of `{to}`, which is there too; remove one"),
+        );
+    } else {
+        fields.put_back(to, value);
+    }
+}
+
+fn refuse_secrets(fields: &mut Fields<'_>) {
+    for key in ["password", "encrypted_extra", "masked_encrypted_extra"] {
+        let value = fields.take_some(key);
+        if value.is_some_and(|value| value.as_str() != Some(secret::MASK)) {
+            fields.fault(
+                key,
+                FaultKind::ClearSecret,
+                format!("may hold a clear secret; remove it and {MEND}"),
+            );
+        }
+    }
+    if fields.take_some("ssh_tunnel").is_some() {
+        fields.fault("ssh_tunnel", FaultKind::Unsupported, "ssh tunnels are not supported yet; remove it");
+    }
+}
+
+fn sqlalchemy_uri(fields: &mut Fields<'_>) -> String {
+    let is_given = fields.has("sqlalchemy_uri");
+    let uri = fields.required_text("sqlalchemy_uri");
+    if is_given && !uri.contains("://") {
+        let message = "not a URI of SQLAlchemy; write it like `postgresql://user@host/name`";
+        fields.fault("sqlalchemy_uri", FaultKind::BadValue, message);
+    } else if secret::in_uri(&uri) {
+        let message = format!("holds a clear password; write `{}` in its place and {MEND}", secret::MASK);
+        fields.fault("sqlalchemy_uri", FaultKind::ClearSecret, message);
+    }
+    uri
+}
+
+fn extra(fields: &mut Fields<'_>) -> Option<Object> {
+    if !fields.has("extra") {
+        return Some(Database::default_extra());
+    }
+    let mut extra = fields.object_or_text("extra")?;
+    let (old, new) = ("schemas_allowed_for_csv_upload", "schemas_allowed_for_file_upload");
+    if extra.contains_key(new) {
+        if extra.contains_key(old) {
+            let message = format!("`{new}` is another name of `{old}`, which is there too; remove one");
+            fields.fault("extra", FaultKind::DuplicateKey, message);
+        }
+        let renamed =
+            extra.into_iter().map(|(key, value)| (if key == new { old.to_owned() } else { key }, value));
+        extra = renamed.collect();
+    }
+    for path in secret::keys_with_secrets(&fields.path_of("extra"), &extra) {
+        let message = "may hold a clear secret; move it into the encrypted extra, and refer to that as \
+                       `\"setkeeper\": {\"secrets\": {\"encrypted_extra\": \"file:/path\"}}`";
+        fields.fault_at(path, FaultKind::ClearSecret, message);
+    }
+    Some(extra)
+}
+
+fn configuration_method(fields: &mut Fields<'_>) -> Option<String> {
+    if !fields.has("configuration_method") {
+        return Some(Database::DEFAULT_CONFIGURATION_METHOD.to_owned());
+    }
+    let method = fields.text("configuration_method");
+    if method.as_ref().is_some_and(|method| !["sqlalchemy_form", "dynamic_form"].contains(&method.as_str())) {
+        let message = "write `sqlalchemy_form` or `dynamic_form`";
+        fields.fault("configuration_method", FaultKind::BadValue, message);
+    }
+    method
+}
+
+fn extras(fields: &mut Fields<'_>) -> Extras {
+    let mut extras = Extras::default();
+    let Some(value) = fields.take_some("setkeeper") else { return extras };
+    let path = fields.path_of("setkeeper");
+    let mut ours = Fields::new(path, value, fields.faults());
+    if let Some(value) = ours.take_some("secrets") {
+        let path = ours.path_of("secrets");
+        let mut secrets = Fields::new(path, value, ours.faults());
+        extras.secrets.password = secret_ref(&mut secrets, "password");
+        extras.secrets.encrypted_extra = secret_ref(&mut secrets, "encrypted_extra");
+        secrets.finish("`secrets` of a database");
+    }
+    ours.finish("`setkeeper` of a database");
+    extras
+}
+
+fn secret_ref(fields: &mut Fields<'_>, key: &str) -> Option<SecretRef> {
+    match fields.text(key)?.parse() {
+        Ok(reference) => Some(reference),
+        Err(fault) => {
+            fields.fault(key, FaultKind::ClearSecret, fault.to_string());
+            None
+        }
+    }
+}
+
+pub(crate) fn to_json(database: &Database) -> Object {
+    let configuration_method = Some(Database::DEFAULT_CONFIGURATION_METHOD.to_owned());
+    let mut object = Builder::default();
+    object
+        .put("database_name", database.database_name.as_str())
+        .put("sqlalchemy_uri", database.sqlalchemy_uri.as_str())
+        .put_some("cache_timeout", &database.cache_timeout)
+        .put_unless("expose_in_sqllab", &database.expose_in_sqllab, Some(true))
+        .put_unless("allow_run_async", &database.allow_run_async, Some(false))
+        .put_unless("allow_ctas", &database.allow_ctas, Some(false))
+        .put_unless("allow_cvas", &database.allow_cvas, Some(false))
+        .put_unless("allow_dml", &database.allow_dml, Some(false))
+        .put_unless("allow_csv_upload", &database.allow_csv_upload, Some(false))
+        .put_unless("extra", &database.extra, Some(Database::default_extra()))
+        .put_unless("impersonate_user", &database.impersonate_user, Some(false))
+        .put_unless("configuration_method", &database.configuration_method, configuration_method)
+        .put_uuid("uuid", database.uuid)
+        .put("version", VERSION)
+        .put_true("is_managed_externally", database.is_managed_externally)
+        .put_some("external_url", &database.external_url);
+    let extras = extras_to_json(&database.setkeeper);
+    if !extras.is_empty() {
+        object.put("setkeeper", extras);
+    }
+    object.into_object()
+}
+
+fn extras_to_json(extras: &Extras) -> Object {
+    let mut secrets = Builder::default();
+    secrets
+        .put_some("password", &extras.secrets.password.as_ref().map(SecretRef::to_string))
+        .put_some("encrypted_extra", &extras.secrets.encrypted_extra.as_ref().map(SecretRef::to_string));
+    let secrets = secrets.into_object();
+    let mut object = Builder::default();
+    if !secrets.is_empty() {
+        object.put("secrets", secrets);
+    }
+    object.into_object()
 }
