@@ -11,6 +11,7 @@
 //! - A [`Document`] never holds a clear secret, only references to secrets, so its `Debug`, its canonical text
 //!   and its differences may be shown. A [`Fault`] never repeats a value of the document, so it may be shown too.
 
+pub mod bundle;
 mod canonical;
 mod document;
 mod fault;
@@ -18,6 +19,7 @@ mod fields;
 mod json;
 mod parse;
 mod secret;
+mod yaml;
 
 pub use document::chart::Chart;
 pub use document::dashboard::Dashboard;

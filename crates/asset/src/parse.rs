@@ -25,11 +25,16 @@ pub fn parse(kind: Kind, bytes: &[u8]) -> Result<Document, Vec<Fault>> {
 /// Unpacks and reads JSON, without regard to what it means.
 pub(crate) fn read(bytes: &[u8]) -> Result<(Value, Faults), Fault> {
     let bytes = unpack(bytes)?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
+    json::read(text_of(&bytes)?)
+}
+
+/// Returns the text of bytes that are not packed.
+pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, Fault> {
+    check_size(bytes)?;
+    std::str::from_utf8(bytes).map_err(|error| {
         let message = format!("not UTF-8 from byte {} on; save the text as UTF-8", error.valid_up_to());
         Fault::new("", FaultKind::Utf8, message)
-    })?;
-    json::read(text)
+    })
 }
 
 /// Makes a document of a value that was read with `faults`.
@@ -59,7 +64,7 @@ fn check_version(fields: &mut Fields<'_>) {
 
 fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return bounded(Cow::Borrowed(bytes));
+        return Ok(Cow::Borrowed(bytes));
     }
     let mut unpacked = Vec::new();
     let limit = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
@@ -71,12 +76,12 @@ fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
             format!("begins as gzip and cannot be unpacked ({error}); write it again"),
         )
     })?;
-    bounded(Cow::Owned(unpacked))
+    Ok(Cow::Owned(unpacked))
 }
 
-fn bounded(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>, Fault> {
+fn check_size(bytes: &[u8]) -> Result<(), Fault> {
     if bytes.len() <= DOCUMENT_BYTES_MAX {
-        return Ok(bytes);
+        return Ok(());
     }
     let message = format!("larger than {DOCUMENT_BYTES_MAX} bytes unpacked; make the document smaller");
     Err(Fault::new("", FaultKind::TooLarge, message))
