@@ -21,7 +21,7 @@ pub use self::names::znode_names;
 use crate::document::dataset;
 use crate::fault::{Fault, FaultKind, Faults};
 use crate::parse::from_value;
-use crate::{Document, Kind, VERSION, json, yaml};
+use crate::{Document, Kind, Object, VERSION, json, yaml};
 
 /// The documents of a bundle.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,15 +153,53 @@ fn read_file(
 ) -> Result<Document, Vec<Fault>> {
     let (mut value, faults) = read_value(file, bytes).map_err(|fault| vec![fault])?;
     if let (Kind::Dataset, Value::Object(object)) = (kind, &mut value) {
-        for key in dataset::NOT_OURS {
-            if object.shift_remove(key).is_some_and(|value| !value.is_null()) {
-                let message =
-                    format!("`{key}` is stripped: setkeeper does not load or translate example data");
-                warnings.push(Warning { file: file.to_owned(), message });
+        let messages = strip(object);
+        warnings.extend(messages.into_iter().map(|message| Warning { file: file.to_owned(), message }));
+    }
+    from_value(kind, value, faults)
+}
+
+/// Takes out of a dataset what Superset's examples have and a document must not, and says what it was.
+fn strip(dataset: &mut Object) -> Vec<String> {
+    let mut messages = Vec::new();
+    for key in dataset::NOT_OURS {
+        if dataset.shift_remove(key).is_some_and(|value| !value.is_null()) {
+            messages.push(format!("`{key}` is stripped: setkeeper does not load or translate example data"));
+        }
+    }
+    for (key, name) in [("columns", "column_name"), ("metrics", "metric_name")] {
+        if let Some(Value::Array(list)) = dataset.get_mut(key) {
+            let names = merge_equal_names(list, name);
+            let message =
+                |name| format!("`{key}` has `{name}` more than once: the last one counts, as in Superset");
+            messages.extend(names.into_iter().map(message));
+        }
+    }
+    messages
+}
+
+/// Superset's importer finds the second of two columns of one name to be there already, and sets its keys on it.
+/// Its own examples have such a dataset. Returns the names.
+fn merge_equal_names(list: &mut Vec<Value>, name_key: &str) -> Vec<String> {
+    let mut merged: Vec<Value> = Vec::with_capacity(list.len());
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let mut names = Vec::new();
+    for value in list.drain(..) {
+        let name = value.get(name_key).and_then(Value::as_str).map(str::to_owned);
+        let place = name.as_ref().and_then(|name| places.get(name)).copied();
+        match (place.and_then(|place| merged.get_mut(place)), value) {
+            (Some(Value::Object(earlier)), Value::Object(later)) => {
+                earlier.extend(later);
+                names.extend(name);
+            }
+            (_, value) => {
+                places.extend(name.map(|name| (name, merged.len())));
+                merged.push(value);
             }
         }
     }
-    from_value(kind, value, faults)
+    *list = merged;
+    names
 }
 
 fn check_uuids(documents: &[BundleFile], faults: &mut Faults) {

@@ -13,14 +13,17 @@
 
 pub mod bundle;
 mod canonical;
+mod diff;
 mod document;
 mod fault;
 mod fields;
 mod json;
 mod parse;
+mod redact;
 mod secret;
 mod yaml;
 
+pub use diff::{FieldChange, diff};
 pub use document::chart::Chart;
 pub use document::dashboard::Dashboard;
 pub use document::database::{Database, Extras, Secrets};
@@ -30,6 +33,8 @@ pub use document::{Document, Kind, VERSION};
 
 pub use fault::{Fault, FaultKind};
 pub use parse::{DOCUMENT_BYTES_MAX, parse};
+pub use redact::redact;
+pub use secret::PASSWORD_MASK;
 
 /// A JSON object whose keys keep their order, as Superset keeps it.
 pub type Object = serde_json::Map<String, serde_json::Value>;

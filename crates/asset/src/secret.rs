@@ -6,7 +6,7 @@ use crate::Object;
 use crate::fault::{index_path, key_path};
 
 /// What Superset writes in the place of a password.
-pub(crate) const MASK: &str = "XXXXXXXXXX";
+pub const PASSWORD_MASK: &str = "XXXXXXXXXX";
 
 /// Parts of the names of keys and URI parameters whose values are secrets, in lower case.
 const NAMES: [&str; 12] = [
@@ -24,10 +24,16 @@ const NAMES: [&str; 12] = [
     "credential",
 ];
 
-/// Says whether a value under this name is taken for a secret.
-pub(crate) fn is_secret_name(name: &str) -> bool {
+/// Says whether a value under this name may be a secret, so that no audit should keep it.
+pub(crate) fn may_be_secret(name: &str) -> bool {
     let name = name.to_lowercase().replace('-', "_");
     NAMES.iter().any(|part| name.contains(part))
+}
+
+/// Says whether a value under this name is taken for a secret. What names a place (`credentials_path`) is none.
+fn is_secret_name(name: &str) -> bool {
+    may_be_secret(name)
+        && !["path", "file", "url", "uri"].iter().any(|place| name.to_lowercase().ends_with(place))
 }
 
 /// Says whether a URI of SQLAlchemy holds a secret that is not masked.
@@ -38,15 +44,43 @@ pub(crate) fn in_uri(uri: &str) -> bool {
 /// What stands in the place of a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
 
-/// Returns the URI with [`REDACTED`] in the place of its password and of secret parameters.
-pub(crate) fn redact_uri(uri: &str) -> String {
-    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
-    let (userinfo, rest) = redact_userinfo(rest);
-    let Some((place, parameters)) = rest.split_once('?') else {
-        return format!("{scheme}://{userinfo}{rest}");
-    };
-    let parameters: Vec<_> = parameters.split('&').map(redact_parameter).collect();
-    format!("{scheme}://{userinfo}{place}?{}", parameters.join("&"))
+/// Returns the text with [`REDACTED`] in the place of the passwords and secret parameters of every URI in it.
+pub(crate) fn redact_uri(text: &str) -> String {
+    if !text.contains("://") {
+        return text.to_owned();
+    }
+    redact_parameters(&redact_passwords(text))
+}
+
+fn redact_passwords(text: &str) -> String {
+    let mut redacted = String::with_capacity(text.len());
+    let mut rest = text;
+    // Without an `@` ahead there is no password; to look for one after every `://` could take for ever.
+    while let Some(at) = rest.find("://").filter(|scheme| rest.rfind('@').is_some_and(|at| at > *scheme)) {
+        let (scheme, after) = rest.split_at(at + "://".len());
+        let (userinfo, after) = redact_userinfo(after);
+        redacted.push_str(scheme);
+        redacted.push_str(&userinfo);
+        rest = after;
+    }
+    redacted.push_str(rest);
+    redacted
+}
+
+/// A parameter begins after `?` or `&`, and ends before the next of them or a space.
+fn redact_parameters(text: &str) -> String {
+    let mut redacted = String::with_capacity(text.len());
+    for (index, part) in text.split_inclusive(['?', '&', ' ', '\n']).enumerate() {
+        let body = part.trim_end_matches(['?', '&', ' ', '\n']);
+        let end = &part[body.len()..];
+        if index == 0 {
+            redacted.push_str(body);
+        } else {
+            redacted.push_str(&redact_parameter(body));
+        }
+        redacted.push_str(end);
+    }
+    redacted
 }
 
 /// Splits `user:password@` off, the password redacted.
@@ -61,7 +95,7 @@ fn redact_userinfo(rest: &str) -> (String, &str) {
         return nothing;
     }
     let host = after_first.split(['/', '?']).next().unwrap_or_default();
-    if (password.is_empty() || password == MASK) && !host.contains('@') {
+    if (password.is_empty() || password == PASSWORD_MASK) && !host.contains('@') {
         return (format!("{user}:{password}@"), after_first);
     }
     let (_, after_last) = after_colon.rsplit_once('@').unwrap_or((password, after_first));
@@ -71,7 +105,7 @@ fn redact_userinfo(rest: &str) -> (String, &str) {
 fn redact_parameter(parameter: &str) -> String {
     let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
     let hides_more = value.to_lowercase().contains("pwd%3d") || value.to_lowercase().contains("pwd=");
-    if !value.is_empty() && value != MASK && (is_secret_name(name) || hides_more) {
+    if !value.is_empty() && value != PASSWORD_MASK && (is_secret_name(name) || hides_more) {
         return format!("{name}={REDACTED}");
     }
     parameter.to_owned()
@@ -80,19 +114,23 @@ fn redact_parameter(parameter: &str) -> String {
 /// Returns the paths of the keys in `object`, at any depth, whose name is one of a secret and whose value is
 /// neither empty nor masked.
 pub(crate) fn keys_with_secrets(path: &str, object: &Object) -> Vec<String> {
-    object
-        .iter()
-        .flat_map(|(key, value)| secrets_in(key_path(path, key), is_secret_name(key), value))
+    secrets_in_object(path, false, object)
+}
+
+fn secrets_in_object(path: &str, is_secret: bool, object: &Object) -> Vec<String> {
+    let entries = object.iter();
+    entries
+        .flat_map(|(key, value)| secrets_in(key_path(path, key), is_secret || is_secret_name(key), value))
         .collect()
 }
 
 fn secrets_in(path: String, is_secret: bool, value: &Value) -> Vec<String> {
     match value {
         Value::String(text) => {
-            let holds_one = is_secret && !text.is_empty() && text != MASK;
+            let holds_one = is_secret && !text.is_empty() && text != PASSWORD_MASK;
             if holds_one || in_uri(text) { vec![path] } else { Vec::new() }
         }
-        Value::Object(object) => keys_with_secrets(&path, object),
+        Value::Object(object) => secrets_in_object(&path, is_secret, object),
         Value::Array(list) => {
             let list = list.iter().enumerate();
             list.flat_map(|(index, value)| secrets_in(index_path(&path, index), is_secret, value)).collect()

@@ -25,6 +25,7 @@ const ALIASED_MAX: usize = 1024 * 1024;
 /// # Errors
 /// Returns the first fault that did: the text is not YAML, is nested too deeply, or expands too far.
 pub(crate) fn read(text: &str) -> Result<(Value, Faults), Fault> {
+    refuse_old_line_breaks(text)?;
     let options = options! { emit_comments: false, block_scalar_eof_without_line_feed: true };
     let events = Parser::new_from_str_with_options(text, options);
     let mut reader = Reader {
@@ -36,6 +37,15 @@ pub(crate) fn read(text: &str) -> Result<(Value, Faults), Fault> {
     };
     let value = reader.document()?;
     Ok((value, reader.faults))
+}
+
+/// YAML 1.1 takes these characters for line breaks and folds them; YAML 1.2, and so the parser, does not. PyYAML
+/// escapes them as Superset calls it, so only text that was not exported has them.
+fn refuse_old_line_breaks(text: &str) -> Result<(), Fault> {
+    let Some(at) = text.find(['\u{85}', '\u{2028}', '\u{2029}']) else { return Ok(()) };
+    let message =
+        "U+0085, U+2028 or U+2029, a line break in YAML 1.1; write it as an escape in double quotes";
+    Err(Fault::new("", FaultKind::Yaml, message).at(json::line_and_column(text, at)))
 }
 
 type Events<'t> = Box<dyn Iterator<Item = Result<(Event<'t>, Span), ScanError>> + 't>;

@@ -128,7 +128,7 @@ fn rename(fields: &mut Fields<'_>, from: &str, to: &str) {
 fn refuse_secrets(fields: &mut Fields<'_>) {
     for key in ["password", "encrypted_extra", "masked_encrypted_extra"] {
         let value = fields.take_some(key);
-        if value.is_some_and(|value| value.as_str() != Some(secret::MASK)) {
+        if value.is_some_and(|value| value.as_str() != Some(secret::PASSWORD_MASK)) {
             fields.fault(
                 key,
                 FaultKind::ClearSecret,
@@ -148,7 +148,8 @@ fn sqlalchemy_uri(fields: &mut Fields<'_>) -> String {
         let message = "not a URI of SQLAlchemy; write it like `postgresql://user@host/name`";
         fields.fault("sqlalchemy_uri", FaultKind::BadValue, message);
     } else if secret::in_uri(&uri) {
-        let message = format!("holds a clear password; write `{}` in its place and {MEND}", secret::MASK);
+        let message =
+            format!("holds a clear password; write `{}` in its place and {MEND}", secret::PASSWORD_MASK);
         fields.fault("sqlalchemy_uri", FaultKind::ClearSecret, message);
     }
     uri
