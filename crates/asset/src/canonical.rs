@@ -43,3 +43,6 @@ pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests;

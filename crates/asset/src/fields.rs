@@ -14,19 +14,20 @@ use crate::json;
 pub(crate) struct Fields<'f> {
     path: String,
     object: Object,
+    /// Whether there is an object at all; if not, that is one fault, and not one for each required key.
+    is_object: bool,
     faults: &'f mut Faults,
 }
 
 impl<'f> Fields<'f> {
     pub(crate) fn new(path: String, value: Value, faults: &'f mut Faults) -> Fields<'f> {
-        let object = match value {
-            Value::Object(object) => object,
+        match value {
+            Value::Object(object) => Fields { path, object, is_object: true, faults },
             other => {
                 faults.push(wrong_type(&path, "an object", &other));
-                Object::new()
+                Fields { path, object: Object::new(), is_object: false, faults }
             }
-        };
-        Fields { path, object, faults }
+        }
     }
 
     pub(crate) fn path_of(&self, key: &str) -> String {
@@ -67,7 +68,7 @@ impl<'f> Fields<'f> {
 
     fn required(&mut self, key: &str) -> Option<Value> {
         let value = self.take(key);
-        if value.is_none() {
+        if value.is_none() && self.is_object {
             self.fault(key, FaultKind::MissingKey, "required and missing; add it");
         }
         value

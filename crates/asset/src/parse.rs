@@ -86,3 +86,6 @@ fn check_size(bytes: &[u8]) -> Result<(), Fault> {
     let message = format!("larger than {DOCUMENT_BYTES_MAX} bytes unpacked; make the document smaller");
     Err(Fault::new("", FaultKind::TooLarge, message))
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,16 +54,17 @@ pub(crate) fn redact_uri(text: &str) -> String {
 
 fn redact_passwords(text: &str) -> String {
     let mut redacted = String::with_capacity(text.len());
-    let mut rest = text;
-    // Without an `@` ahead there is no password; to look for one after every `://` could take for ever.
-    while let Some(at) = rest.find("://").filter(|scheme| rest.rfind('@').is_some_and(|at| at > *scheme)) {
-        let (scheme, after) = rest.split_at(at + "://".len());
-        let (userinfo, after) = redact_userinfo(after);
-        redacted.push_str(scheme);
+    let mut done = 0;
+    // Without an `@` ahead there is no password, and to look for one after every `://` could take for ever.
+    let last_at = text.rfind('@').unwrap_or(0);
+    while let Some(scheme) = text[done..last_at.max(done)].find("://") {
+        let start = done + scheme + "://".len();
+        let (userinfo, after) = redact_userinfo(&text[start..]);
+        redacted.push_str(&text[done..start]);
         redacted.push_str(&userinfo);
-        rest = after;
+        done = text.len() - after.len();
     }
-    redacted.push_str(rest);
+    redacted.push_str(&text[done..]);
     redacted
 }
 
@@ -136,5 +137,64 @@ fn secrets_in(path: String, is_secret: bool, value: &Value) -> Vec<String> {
             list.flat_map(|(index, value)| secrets_in(index_path(&path, index), is_secret, value)).collect()
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(uri: &str, redacted: &str) {
+        assert_eq!(redact_uri(uri), redacted);
+        assert_eq!(in_uri(uri), uri != redacted);
+    }
+
+    #[test]
+    fn a_password_in_a_uri_is_found_as_sqlalchemy_finds_it() {
+        check("postgresql://user:hunter2@host:5432/name", "postgresql://user:[redacted]@host:5432/name");
+        check("mysql+pymysql://:hunter2@host/name", "mysql+pymysql://:[redacted]@host/name");
+        check("hive://user:a/b?c@host", "hive://user:[redacted]@host");
+        check("hive://user:with@sign@host", "hive://user:[redacted]@host");
+        check("hive://user:XXXXXXXXXX@sign@host", "hive://user:[redacted]@host");
+        check("jdbc:trino://a:b@c://d:e@f", "jdbc:trino://a:[redacted]@f");
+    }
+
+    #[test]
+    fn a_uri_without_a_clear_password_stays_as_it_is() {
+        for uri in [
+            "postgresql://user:XXXXXXXXXX@host/name?options=a@b",
+            "postgresql://user:@host/name",
+            "postgresql://user@host:5432/name",
+            "trino://host:8080/catalog?verify=false",
+            "sqlite:////var/lib/x@y:z.db",
+            "bigquery://project?credentials_path=/run/key.json",
+            "hive://host/default?password=XXXXXXXXXX&auth=LDAP",
+            "no uri at all: a@b",
+        ] {
+            check(uri, uri);
+        }
+    }
+
+    #[test]
+    fn secret_parameters_of_a_uri_are_found() {
+        check("hive://host/x?auth=LDAP&Password=hunter2", "hive://host/x?auth=LDAP&Password=[redacted]");
+        check(
+            "snowflake://u@a/d?access_token=abc&role=r",
+            "snowflake://u@a/d?access_token=[redacted]&role=r",
+        );
+        check("mssql+pyodbc://?odbc_connect=UID%3Da%3BPWD%3Db", "mssql+pyodbc://?odbc_connect=[redacted]");
+    }
+
+    #[test]
+    fn every_uri_of_a_text_is_redacted() {
+        check("see http://a/b then ftp://u:p@h, ok", "see http://a/b then ftp://u:[redacted]@h, ok");
+        check("ftp://u:@h ftp://u:p@h", "ftp://u:@h ftp://u:[redacted]@h");
+    }
+
+    #[test]
+    fn a_long_text_of_schemes_is_searched_once() {
+        let text = format!("{}@{}", "://".repeat(200_000), "x".repeat(200_000));
+        assert!(redact_uri(&text).len() <= text.len() + REDACTED.len());
     }
 }

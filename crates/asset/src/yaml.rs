@@ -15,7 +15,7 @@ use crate::Object;
 use crate::fault::{Fault, FaultKind, Faults, index_path, key_path};
 use crate::json::{self, DEPTH_MAX};
 
-/// The most that aliases may add to one document: bytes of text, plus one for each value.
+/// The most that anchors and aliases may copy within one document: bytes of text, plus one for each value.
 const ALIASED_MAX: usize = 1024 * 1024;
 
 /// Reads one YAML document.
@@ -111,6 +111,7 @@ impl<'t> Reader<'t> {
             _ => return Err(fault_at(path, FaultKind::Syntax, "expected a value", span)),
         };
         if anchor != 0 {
+            self.charge(&value, span, path)?;
             self.anchors.insert(anchor, value.clone());
         }
         Ok(value)
@@ -195,12 +196,19 @@ impl<'t> Reader<'t> {
             let message = "an alias within its own anchor; JSON has no loops";
             return Err(fault_at(path, FaultKind::Yaml, message, span));
         };
+        let value = value.clone();
+        self.charge(&value, span, path)?;
+        Ok(value)
+    }
+
+    /// Counts a copy of `value`: anchors and aliases each make one.
+    fn charge(&mut self, value: &Value, span: Span, path: &str) -> Result<(), Fault> {
         self.aliased += size(value);
-        if self.aliased > ALIASED_MAX {
-            let message = format!("aliases add more than {ALIASED_MAX} bytes; write the values out");
-            return Err(fault_at(path, FaultKind::TooLarge, &message, span));
+        if self.aliased <= ALIASED_MAX {
+            return Ok(());
         }
-        Ok(value.clone())
+        let message = format!("anchors and aliases copy more than {ALIASED_MAX} bytes; write the values out");
+        Err(fault_at(path, FaultKind::TooLarge, &message, span))
     }
 
     fn check_tag(&mut self, tag: Option<&Tag>, expected: &str, span: Span, path: &str) {
@@ -270,3 +278,6 @@ fn size(value: &Value) -> usize {
         Value::Object(object) => object.iter().map(|(key, value)| key.len() + size(value)).sum(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,8 +83,10 @@ pub struct Secrets {
     pub encrypted_extra: Option<SecretRef>,
 }
 
-const MEND: &str = "write a reference below `setkeeper.secrets` instead, such as \
-                    `\"setkeeper\": {\"secrets\": {\"password\": \"env:NAME\"}}`";
+const PASSWORD_BELONGS: &str =
+    "write a reference instead: \"setkeeper\": {\"secrets\": {\"password\": \"env:NAME\"}}";
+const EXTRA_BELONGS: &str =
+    "write a reference instead: \"setkeeper\": {\"secrets\": {\"encrypted_extra\": \"file:/path\"}}";
 
 pub(crate) fn parse(mut fields: Fields<'_>) -> Database {
     refuse_secrets(&mut fields);
@@ -126,13 +128,18 @@ fn rename(fields: &mut Fields<'_>, from: &str, to: &str) {
 }
 
 fn refuse_secrets(fields: &mut Fields<'_>) {
-    for key in ["password", "encrypted_extra", "masked_encrypted_extra"] {
+    let secrets = [
+        ("password", PASSWORD_BELONGS),
+        ("encrypted_extra", EXTRA_BELONGS),
+        ("masked_encrypted_extra", EXTRA_BELONGS),
+    ];
+    for (key, mend) in secrets {
         let value = fields.take_some(key);
         if value.is_some_and(|value| value.as_str() != Some(secret::PASSWORD_MASK)) {
             fields.fault(
                 key,
                 FaultKind::ClearSecret,
-                format!("may hold a clear secret; remove it and {MEND}"),
+                format!("may hold a clear secret; remove it and {mend}"),
             );
         }
     }
@@ -148,8 +155,8 @@ fn sqlalchemy_uri(fields: &mut Fields<'_>) -> String {
         let message = "not a URI of SQLAlchemy; write it like `postgresql://user@host/name`";
         fields.fault("sqlalchemy_uri", FaultKind::BadValue, message);
     } else if secret::in_uri(&uri) {
-        let message =
-            format!("holds a clear password; write `{}` in its place and {MEND}", secret::PASSWORD_MASK);
+        let mask = secret::PASSWORD_MASK;
+        let message = format!("holds a clear secret; put `{mask}` in its place and {PASSWORD_BELONGS}");
         fields.fault("sqlalchemy_uri", FaultKind::ClearSecret, message);
     }
     uri
@@ -171,8 +178,8 @@ fn extra(fields: &mut Fields<'_>) -> Option<Object> {
         extra = renamed.collect();
     }
     for path in secret::keys_with_secrets(&fields.path_of("extra"), &extra) {
-        let message = "may hold a clear secret; move it into the encrypted extra, and refer to that as \
-                       `\"setkeeper\": {\"secrets\": {\"encrypted_extra\": \"file:/path\"}}`";
+        let message =
+            format!("may hold a clear secret; move it into the encrypted extra and {EXTRA_BELONGS}");
         fields.fault_at(path, FaultKind::ClearSecret, message);
     }
     Some(extra)

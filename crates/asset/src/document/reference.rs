@@ -142,3 +142,92 @@ fn filter_targets(metadata: &Object) -> impl Iterator<Item = &Value> {
 fn uuid_at(value: &Value, key: &str) -> Option<Uuid> {
     Uuid::parse_str(value.get(key)?.as_str()?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(kind: Kind, text: &str, expected: Expect) {
+        let document = crate::parse(kind, text.as_bytes()).expect("a document");
+        let lines = document
+            .references()
+            .into_iter()
+            .map(|Reference { strength, to, uuid }| format!("{strength:?} {to} {uuid}"));
+        expected.assert_eq(&lines.collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn a_dataset_needs_its_database_and_a_chart_its_dataset() {
+        check(
+            Kind::Dataset,
+            r#"{"table_name":"a","uuid":"00000000-0000-0000-0000-000000000001","version":"1.0.0","database_uuid":"00000000-0000-0000-0000-000000000002"}"#,
+            expect!["Hard database 00000000-0000-0000-0000-000000000002"],
+        );
+        check(
+            Kind::Chart,
+            r#"{"slice_name":"a","viz_type":"pie","uuid":"00000000-0000-0000-0000-000000000001","version":"1.0.0","dataset_uuid":"00000000-0000-0000-0000-000000000003"}"#,
+            expect!["Hard dataset 00000000-0000-0000-0000-000000000003"],
+        );
+    }
+
+    #[test]
+    fn a_dashboard_knows_its_charts_and_the_datasets_of_its_filters_each_once() {
+        check(
+            Kind::Dashboard,
+            r#"{"dashboard_title":"a","uuid":"00000000-0000-0000-0000-000000000001","version":"1.0.0",
+            "position":{"DASHBOARD_VERSION_KEY":"v2",
+                "CHART-1":{"type":"CHART","meta":{"uuid":"00000000-0000-0000-0000-00000000000b","chartId":7}},
+                "CHART-2":{"type":"CHART","meta":{"uuid":"00000000-0000-0000-0000-00000000000a"}},
+                "CHART-3":{"type":"CHART","meta":{"uuid":"00000000-0000-0000-0000-00000000000a"}},
+                "CHART-4":{"type":"CHART","meta":{"uuid":"none"}},
+                "CHART-5":{"type":"CHART"},
+                "ROW-1":{"type":"ROW","meta":{"uuid":"00000000-0000-0000-0000-00000000000c"}}},
+            "metadata":{"native_filter_configuration":[
+                {"targets":[{"datasetUuid":"00000000-0000-0000-0000-00000000000d","column":{"name":"x"}},{},7]},
+                {"targets":[{"datasetUuid":"00000000-0000-0000-0000-00000000000d"}]},{"targets":null},null]}}"#,
+            expect![[r#"
+                Soft dataset 00000000-0000-0000-0000-00000000000d
+                Soft chart 00000000-0000-0000-0000-00000000000a
+                Soft chart 00000000-0000-0000-0000-00000000000b"#]],
+        );
+    }
+
+    #[test]
+    fn references_to_secrets_are_read_as_they_are_written() {
+        for text in ["env:A_1", "env:_a", "file:/run/secrets/a b", "file:/a#key", "file:/a#k#2"] {
+            assert_eq!(text.parse::<SecretRef>().map(|reference| reference.to_string()), Ok(text.to_owned()));
+        }
+        assert_eq!("file:/a#k".parse(), Ok(SecretRef::File(PathBuf::from("/a"), Some("k".to_owned()))));
+    }
+
+    #[test]
+    fn what_may_be_the_secret_itself_is_no_reference() {
+        for text in [
+            "",
+            "hunter2",
+            "env:",
+            "env:1A",
+            "env:A-B",
+            "ENV:A",
+            "file:a",
+            "file:/",
+            "file:/a/",
+            "file:/a#",
+            "file:/a\n",
+        ] {
+            assert_eq!(text.parse::<SecretRef>(), Err(SecretRefFault), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_database_names_its_secrets() {
+        let text = r#"{"database_name":"a","sqlalchemy_uri":"hive://a","uuid":"00000000-0000-0000-0000-000000000001","version":"1.0.0",
+            "setkeeper":{"secrets":{"password":"file:/p","encrypted_extra":"env:E"}}}"#;
+        let document = crate::parse(Kind::Database, text.as_bytes()).expect("a database");
+        let secrets = [SecretRef::Env("E".to_owned()), SecretRef::File(PathBuf::from("/p"), None)];
+        assert_eq!(document.secrets(), secrets);
+    }
+}
