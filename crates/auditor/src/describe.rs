@@ -1,0 +1,175 @@
+//! What of a znode's bytes may be kept for good, and what to call it.
+
+use asset::Kind;
+use change::{Place, ZnodePath};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// How much of the stored bytes [`Described::document`] tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DocumentState {
+    /// All of it, in its canonical form.
+    Canonical,
+    /// It could not be used, or held what may be a secret: without whatever may be one.
+    Redacted,
+    /// Nothing: where nothing of ours stands, every byte may be a secret.
+    Withheld,
+}
+
+impl DocumentState {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            DocumentState::Canonical => "canonical",
+            DocumentState::Redacted => "redacted",
+            DocumentState::Withheld => "withheld",
+        }
+    }
+}
+
+/// A znode's bytes as the audit keeps them. Never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Described {
+    pub(crate) kind: Option<String>,
+    pub(crate) uuid: Option<Uuid>,
+    pub(crate) name: Option<String>,
+    pub(crate) document: Option<String>,
+    pub(crate) document_hash: Option<String>,
+    pub(crate) state: DocumentState,
+}
+
+/// The kind of what stands at `path`, if anything of ours does.
+pub(crate) fn kind_at(path: &ZnodePath) -> Option<&'static str> {
+    match path.place().ok()? {
+        Place::Asset { folder, .. } => Kind::from_folder(folder).map(|kind| match kind {
+            Kind::Database => "database",
+            Kind::Dataset => "dataset",
+            Kind::Chart => "chart",
+            Kind::Dashboard => "dashboard",
+        }),
+        Place::Setting { .. } => Some("setting"),
+        Place::Endpoint { .. } => Some("endpoint"),
+        Place::Approval { .. } => Some("approval"),
+        Place::Folder => Some("folder"),
+    }
+}
+
+/// The kind of document that belongs at `path`.
+pub(crate) fn asset_kind(path: &ZnodePath) -> Option<Kind> {
+    match path.place() {
+        Ok(Place::Asset { folder, .. }) => Kind::from_folder(folder),
+        Ok(Place::Setting { .. } | Place::Endpoint { .. } | Place::Approval { .. } | Place::Folder)
+        | Err(_) => None,
+    }
+}
+
+/// Reads what stands at `path`.
+pub(crate) fn describe(path: &ZnodePath, bytes: &[u8]) -> Described {
+    let kind = kind_at(path).map(str::to_owned);
+    let nothing = Described {
+        kind,
+        uuid: None,
+        name: None,
+        document: None,
+        document_hash: None,
+        state: DocumentState::Withheld,
+    };
+    if let Some(kind) = asset_kind(path) {
+        return match asset::parse(kind, bytes) {
+            Ok(document) => Described {
+                uuid: Some(document.uuid()),
+                name: Some(document.name().to_owned()),
+                document_hash: Some(document.document_hash()),
+                document: Some(document.canonical()),
+                state: DocumentState::Canonical,
+                ..nothing
+            },
+            Err(_) => Described {
+                document: Some(asset::redact(kind, bytes)),
+                state: DocumentState::Redacted,
+                ..nothing
+            },
+        };
+    }
+    match path.place() {
+        Ok(Place::Setting { name, .. } | Place::Endpoint { name } | Place::Approval { name }) => {
+            let Some((document, state)) = plain(name, bytes) else { return nothing };
+            Described { name: Some(name.to_owned()), document: Some(document), state, ..nothing }
+        }
+        Ok(Place::Asset { .. } | Place::Folder) | Err(_) => nothing,
+    }
+}
+
+/// A JSON value that is no asset's document, without whatever is named like a secret or looks like a URI with a
+/// password. It is redacted under its own name, so that a setting called `…_PASSWORD` is one too.
+fn plain(name: &str, bytes: &[u8]) -> Option<(String, DocumentState)> {
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    let mut named = serde_json::Map::new();
+    named.insert(name.to_owned(), value);
+    let named = Value::Object(named);
+    let redacted = asset::redact(Kind::Chart, named.to_string().as_bytes());
+    let redacted: Value = serde_json::from_str(&redacted).ok()?;
+    let state = if redacted == named { DocumentState::Canonical } else { DocumentState::Redacted };
+    Some((redacted.get(name)?.to_string(), state))
+}
+
+/// A document that an outcome carries: what the rows held. It should hold no secret; nothing is left to that.
+pub(crate) fn keep(path: &ZnodePath, text: &str) -> Option<String> {
+    let kind = asset_kind(path)?;
+    match asset::parse(kind, text.as_bytes()) {
+        Ok(document) => Some(document.canonical()),
+        Err(_) => Some(asset::redact(kind, text.as_bytes())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, bytes: &str, expected: &str) {
+        let described = describe(&path.parse().expect("a path"), bytes.as_bytes());
+        let shown = format!(
+            "{} {}: {}",
+            described.kind.as_deref().unwrap_or("-"),
+            described.state.name(),
+            described.document.as_deref().unwrap_or("-")
+        );
+        assert_eq!(shown, expected, "{path}");
+        assert!(!shown.contains("s3cret"), "{path}");
+    }
+
+    #[test]
+    fn settings_are_kept_without_their_secrets() {
+        check("settings/feature_flags/EMBEDDED", "true", "setting canonical: true");
+        check("settings/config/ROW_LIMIT", " 5000 ", "setting canonical: 5000");
+        check("settings/config/SMTP_PASSWORD", r#""s3cret""#, r#"setting redacted: "[redacted]""#);
+        check(
+            "settings/config/CACHE",
+            r#"{"type":"redis","password":"s3cret"}"#,
+            r#"setting redacted: {"type":"redis","password":"[redacted]"}"#,
+        );
+        check(
+            "settings/config/BROKER",
+            r#""redis://me:s3cret@host/0""#,
+            r#"setting redacted: "redis://me:[redacted]@host/0""#,
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_withheld() {
+        check("settings/config/X", "s3cret", "setting withheld: -");
+        check("assets/main/widgets/x", r#"{"password":"s3cret"}"#, "- withheld: -");
+        check("assets/main/charts/x/y", r#"{"password":"s3cret"}"#, "- withheld: -");
+        check("assets/main", "s3cret", "folder withheld: -");
+    }
+
+    #[test]
+    fn a_document_that_cannot_be_used_is_redacted() {
+        let described = describe(
+            &"assets/main/databases/x".parse().expect("a path"),
+            br#"{"database_name":"x","password":"s3cret"}"#,
+        );
+        assert_eq!(described.state, DocumentState::Redacted);
+        let kept = described.document.expect("is kept");
+        assert!(kept.contains("database_name") && !kept.contains("s3cret"), "{kept}");
+    }
+}
