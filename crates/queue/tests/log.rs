@@ -288,3 +288,18 @@ async fn what_is_no_queue_is_not_opened() {
     let error = Queue::embedded(&Config::new(&nowhere)).await.unwrap_err();
     assert!(error.to_string().ends_with("its folder must exist and be writable by this user"), "{error}");
 }
+
+#[tokio::test]
+async fn a_handle_may_be_used_from_any_thread() {
+    let Bench { queue, folder: _folder } = bench(|_| ()).await;
+    let start = queue.first(T).await.unwrap();
+    let reader = queue.clone();
+    let read = tokio::spawn(async move { reader.next_batch(T, &start, 10, 1000).await.unwrap().next });
+    let write = tokio::spawn(async move {
+        let end = queue.append(T, Some(Fence(1, 1)), &entries("a")).await.unwrap().end;
+        queue.put_latest(T, Fence(1, 1), &[("k".to_owned(), None)]).await.unwrap();
+        queue.trim(T, 1, HOUR, 1).await.unwrap();
+        end
+    });
+    assert_eq!(read.await.unwrap(), write.await.unwrap());
+}

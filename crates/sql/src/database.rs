@@ -91,7 +91,7 @@ impl Database {
     /// See [`MigrateError`].
     pub async fn migrate(&self, migrator: &Migrator) -> Result<(), MigrateError> {
         let done = match &self.pool {
-            Pool::Sqlite(pool) => migrator.run(pool).await,
+            Pool::Sqlite(pool) => migrate_sqlite(pool, migrator).await,
             Pool::Postgres(pool) => migrator.run(pool).await,
         };
         done.map_err(|source| MigrateError { database: self.label.to_string(), source })
@@ -104,6 +104,13 @@ impl Database {
             Pool::Postgres(pool) => pool.close().await,
         }
     }
+}
+
+/// A pooled connection may have been one that only reads.
+async fn migrate_sqlite(pool: &SqlitePool, migrator: &Migrator) -> Result<(), sqlx::migrate::MigrateError> {
+    let mut connection = pool.acquire().await?;
+    sqlx::query("PRAGMA query_only = OFF").execute(&mut *connection).await?;
+    migrator.run(&mut *connection).await
 }
 
 async fn sqlite(path: &Path, config: Config) -> Result<Database, ConnectError> {
@@ -181,7 +188,16 @@ async fn settle(connection: &mut PgConnection, config: &Config) -> Result<(), sq
             .execute(&mut *connection)
             .await?;
     }
-    Ok(())
+    // Else a server notices that its client has gone only once the statement is done, and keeps its locks until
+    // then. Servers before 14 do not know it, and some systems' refuse it.
+    let noticed = sqlx::query("SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = $1")
+        .bind("client_connection_check_interval")
+        .execute(&mut *connection)
+        .await;
+    match noticed {
+        Ok(_) | Err(sqlx::Error::Database(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Zero would mean no bound at all.

@@ -25,7 +25,8 @@ const POSTGRES: &str = "
 SELECT table_name, column_name,
        CASE WHEN data_type IN ('USER-DEFINED', 'ARRAY') THEN udt_name ELSE data_type END,
        is_nullable = 'YES', column_default IS NOT NULL OR is_identity = 'YES'
-FROM information_schema.columns WHERE table_schema = COALESCE($1, current_schema())";
+FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+WHERE table_type = 'BASE TABLE' AND table_schema = COALESCE($1, current_schema())";
 
 const SQLITE: &str = "
 SELECT tables.name, columns.name, columns.type, columns.\"notnull\" = 0 AND columns.pk = 0,
@@ -33,7 +34,7 @@ SELECT tables.name, columns.name, columns.type, columns.\"notnull\" = 0 AND colu
 FROM sqlite_schema AS tables JOIN pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'";
 
 impl Transaction {
-    /// The columns of every table that the role can see, in `schema` or (PostgreSQL) the first schema of the
+    /// The columns of every table (not view) that the role can see, in `schema` or (PostgreSQL) the first schema of the
     /// search path. SQLite has no schemas: it is ignored there.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ pub struct Transaction {
     pub(crate) reserved: BTreeMap<(String, String), i64>,
 }
 
-/// The client waits this much longer than the server's own timeout, which gives the better message.
+/// The client waits this much longer than the database's own timeout, which gives the better message.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs one sqlx expression on the connection of either kind.
@@ -119,7 +119,7 @@ impl Transaction {
     pub async fn execute(&mut self, sql: &str, values: Values) -> Result<u64, Error> {
         const DOING: &str = "execute a statement";
         self.check(DOING, &values)?;
-        let deadline = self.config.statement_timeout + GRACE;
+        let deadline = self.deadline();
         let sql = AssertSqlSafe(sql);
         self.state = State::Broken; // If this future is dropped in the middle.
         let done = match &mut self.connection {
@@ -148,7 +148,7 @@ impl Transaction {
     pub async fn fetch(&mut self, sql: &str, values: Values) -> Result<Vec<Row>, Error> {
         const DOING: &str = "run a query";
         self.check(DOING, &values)?;
-        let (deadline, max_rows) = (self.config.statement_timeout + GRACE, self.config.max_rows);
+        let (deadline, max_rows) = (self.deadline(), self.config.max_rows);
         let sql = AssertSqlSafe(sql);
         self.state = State::Broken;
         let done = match &mut self.connection {
@@ -172,7 +172,7 @@ impl Transaction {
         const DOING: &str = "execute a script";
         self.check(DOING, &Values(Vec::new()))?;
         self.state = State::Broken;
-        let deadline = self.config.statement_timeout + GRACE;
+        let deadline = self.deadline();
         let done = on!(self, |connection| {
             let script = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection);
             within(deadline, async { script.await.map(drop) }).await
@@ -222,6 +222,11 @@ impl Transaction {
         Error::new(&self.label, doing, class, message)
     }
 
+    /// When the client gives up on an answer: later than the database itself.
+    fn deadline(&self) -> Duration {
+        self.config.statement_timeout.max(self.config.busy_timeout) + GRACE
+    }
+
     /// Whether another statement may run, and whether its values can be bound at all.
     fn check(&mut self, doing: &'static str, values: &Values) -> Result<(), Error> {
         if self.state != State::Open {
@@ -257,7 +262,7 @@ impl Transaction {
     }
 
     async fn command(&mut self, doing: &'static str, sql: &'static str) -> Result<(), Error> {
-        let deadline = self.config.statement_timeout + GRACE;
+        let deadline = self.deadline();
         let done = on!(self, |connection| {
             let command = sqlx::raw_sql(sql).execute(connection);
             within(deadline, async { command.await.map(drop) }).await
@@ -277,10 +282,11 @@ impl Drop for Transaction {
     }
 }
 
+/// On SQLite a connection is told each time whether it may write, since the pool hands it out for both.
 fn begin(dialect: Dialect, mode: Mode, isolation: Isolation) -> &'static str {
     match (dialect, mode, isolation) {
-        (Dialect::Sqlite, Mode::Read, _) => "BEGIN",
-        (Dialect::Sqlite, Mode::Write, _) => "BEGIN IMMEDIATE",
+        (Dialect::Sqlite, Mode::Read, _) => "PRAGMA query_only = ON; BEGIN",
+        (Dialect::Sqlite, Mode::Write, _) => "PRAGMA query_only = OFF; BEGIN IMMEDIATE",
         (Dialect::Postgres, Mode::Read, _) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         (Dialect::Postgres, Mode::Write, Isolation::ReadCommitted) => {
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"

@@ -71,11 +71,22 @@ fn postgres(rest: &str) -> Result<Target, ConnectError> {
         let key = pair.split('=').next().unwrap_or(pair);
         POSTGRES_PARAMETERS.contains(&key) || key.starts_with("options[")
     });
-    let url = format!("postgres:{main}?{}", known.collect::<Vec<_>>().join("&"));
+    let url = format!("postgres:{}?{}", with_host(main), known.collect::<Vec<_>>().join("&"));
     // The parser's own message may quote a part of the URL.
     let options =
         PgConnectOptions::from_str(&url).map_err(|_| malformed("it is not `postgresql://USER:PASSWORD@HOST/DATABASE`; percent-encode special characters of the password"))?;
     Ok(Target::Postgres(Secret(Box::new(options))))
+}
+
+/// `//user@/database?host=/a/socket` names no host where the parser wants one; the parameter then wins.
+fn with_host(main: &str) -> String {
+    let authority = main.strip_prefix("//").unwrap_or(main).split('/').next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((user, host)) if host.is_empty() || host.starts_with(':') => {
+            main.replacen(authority, &format!("{user}@localhost{host}"), 1)
+        }
+        _ => main.to_owned(),
+    }
 }
 
 fn malformed(reason: &'static str) -> ConnectError {
@@ -89,7 +100,7 @@ mod tests {
     fn check(url: &str, expected: &str) {
         let shown = match parse(url) {
             Ok(Target::Sqlite(path)) => format!("sqlite {}", path.display()),
-            Ok(Target::Postgres(Secret(Box::new(options)))) => format!(
+            Ok(Target::Postgres(Secret(options))) => format!(
                 "postgres {}@{}:{}/{} {:?}",
                 options.get_username(),
                 options
