@@ -1,0 +1,252 @@
+//! Each server starts, answers, is killed, and comes back on the same port with the same data.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use testbed::superset::{ADMIN, ADMIN_PASSWORD, Metadata, Token};
+use testbed::{Error, Postgres, Superset, Zookeeper, postgres, superset, zookeeper};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+const HOLD: &str = "TESTBED_HOLD";
+
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // A zombie has ended.
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !done().await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "waited 30 s until {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn nodes(server: &Zookeeper) -> Result<String, Error> {
+    let answer = server.four_letter("srvr").await?;
+    Ok(answer.lines().find_map(|line| line.strip_prefix("Node count: ")).unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn zookeeper_is_killed_and_comes_back_on_its_port() {
+    let mut server = Zookeeper::start(zookeeper::Options::default()).await.unwrap();
+    let (connect, pid) = (server.connect(), server.pid().unwrap());
+    assert!(server.four_letter("srvr").await.unwrap().contains("Mode: standalone"));
+    server.kill().await.unwrap();
+    assert!(!runs(pid));
+    assert!(server.pid().is_none());
+    assert!(server.four_letter("srvr").await.is_err());
+    server.restart().await.unwrap();
+    assert_eq!(server.connect(), connect);
+    assert_ne!(server.pid().unwrap(), pid);
+    assert!(server.four_letter("wchs").await.unwrap().contains("0 connections"));
+}
+
+#[tokio::test]
+async fn a_stopped_zookeeper_is_silent_until_it_goes_on() {
+    let server = Zookeeper::start(zookeeper::Options::default()).await.unwrap();
+    server.stop_process().unwrap();
+    assert!(server.four_letter("srvr").await.is_err());
+    server.cont().unwrap();
+    until("it answers", async || server.four_letter("srvr").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn zookeepers_data_is_backed_up_wiped_and_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Zookeeper::start(zookeeper::Options::default()).await.unwrap();
+    assert!(matches!(server.wipe(), Err(Error::State { .. })));
+    // The nodes of an empty ensemble: `/`, `/zookeeper`, its `config` and `quota`, and perhaps more.
+    let empty = nodes(&server).await.unwrap();
+    server.kill().await.unwrap();
+    server.backup(&folder.path().join("backup")).unwrap();
+    assert!(folder.path().join("backup/version-2").exists());
+    server.wipe().unwrap();
+    server.restart().await.unwrap();
+    assert_eq!(nodes(&server).await.unwrap(), empty);
+    server.kill().await.unwrap();
+    server.restore(&folder.path().join("backup")).unwrap();
+    server.restart().await.unwrap();
+    assert_eq!(nodes(&server).await.unwrap(), empty);
+}
+
+#[tokio::test]
+async fn postgres_keeps_what_was_committed_before_it_was_killed() {
+    let mut server = Postgres::start(postgres::Options::default()).await.unwrap();
+    server.create_database("shop").await.unwrap();
+    server
+        .psql("shop", "CREATE TABLE t (a int, b text); INSERT INTO t VALUES (1, 'x'), (2, 'y')")
+        .await
+        .unwrap();
+    let url = server.url("shop");
+    server.kill().await.unwrap();
+    assert!(server.psql("shop", "SELECT 1").await.is_err());
+    server.restart().await.unwrap();
+    assert_eq!(server.url("shop"), url);
+    assert_eq!(server.psql("shop", "SELECT * FROM t ORDER BY a").await.unwrap(), "1|x\n2|y\n");
+    server.restart().await.unwrap();
+    assert_eq!(server.psql("shop", "SELECT count(*) FROM t").await.unwrap(), "2\n");
+    let refusal = server.psql("shop", "SELECT * FROM nothing").await.unwrap_err().to_string();
+    assert!(refusal.contains("relation \"nothing\" does not exist"), "{refusal}");
+}
+
+#[tokio::test]
+async fn postgres_lives_in_a_folder_that_its_own_user_cannot_reach() {
+    // As root, the server runs as another user, who cannot pass through this folder.
+    let folder = tempfile::tempdir().unwrap();
+    let given = folder.path().join("demo/postgres");
+    let options = postgres::Options { dir: Some(given.clone()), ..Default::default() };
+    let server = Postgres::start(options.clone()).await.unwrap();
+    server.create_database("kept").await.unwrap();
+    drop(server);
+    let server = Postgres::start(options).await.unwrap();
+    let databases = server.psql("postgres", "SELECT datname FROM pg_database WHERE datname = 'kept'").await;
+    assert_eq!(databases.unwrap(), "kept\n");
+    drop(server);
+    let data = given.join("data").canonicalize().unwrap();
+    std::fs::remove_dir_all(data).unwrap();
+}
+
+async fn charts(server: &Superset, token: &Token) -> Result<(u16, i64), Error> {
+    let (status, body) = server.get(token, "/api/v1/chart/").await?;
+    Ok((status, body["count"].as_i64().unwrap_or(-1)))
+}
+
+/// What holds for a Superset on either metadata database.
+async fn check_superset(metadata: Metadata) -> Result<(), Error> {
+    let options =
+        superset::Options { extra_config: "APP_NAME = \"Testbed\"".to_owned(), ..Default::default() };
+    let mut server = Superset::start(metadata, options).await?;
+    let admin = server.login(ADMIN, ADMIN_PASSWORD).await?;
+    assert_eq!(charts(&server, &admin).await?, (200, 0));
+    let wrong = server.login(ADMIN, "wrong").await.expect_err("the password is wrong");
+    assert!(matches!(wrong, Error::Refused { status: 401, .. }), "{wrong}");
+
+    let role = server.create_role(&admin, "Looks on").await?;
+    let rights = "/api/v1/security/permissions-resources/?q=(page_size:1)";
+    let (_, rights) = server.get(&admin, rights).await?;
+    server.grant(&admin, role, &[rights["result"][0]["id"].as_i64().expect("a right has an id")]).await?;
+    let gamma = server.roles(&admin).await?["Gamma"];
+    server.create_user(&admin, "grace", "hopper", &[gamma, role]).await?;
+    let grace = server.login("grace", "hopper").await?;
+    assert_eq!(charts(&server, &grace).await?, (200, 0));
+
+    let (status, body) = server.post(&admin, "/api/v1/css_template/", &json!({"template_name": "t"})).await?;
+    assert_eq!(status, 201, "{body}");
+    server.restart().await?;
+    let (status, zip) = server.get_bytes(&admin, "/api/v1/assets/export/").await?;
+    assert_eq!((status, &zip[..2]), (200, b"PK".as_slice()));
+    let (status, body) = server.post_zip(&admin, "/api/v1/assets/import/", "bundle", zip).await?;
+    assert_eq!(status, 200, "{body}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn superset_serves_its_api_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let metadata = folder.path().join("metadata.db");
+    superset::sqlite_template(&metadata).unwrap();
+    check_superset(Metadata::Sqlite(metadata)).await.unwrap();
+}
+
+#[tokio::test]
+async fn superset_serves_its_api_on_postgres() {
+    let server = Postgres::start(postgres::Options::default()).await.unwrap();
+    for name in ["a", "b"] {
+        server.restore_template(name).await.unwrap();
+        assert_eq!(server.psql(name, "SELECT username FROM ab_user").await.unwrap(), "admin\n");
+    }
+    check_superset(Metadata::Url(server.url("a"))).await.unwrap();
+}
+
+#[test]
+fn supersets_examples_are_there() {
+    let folder = superset::examples().unwrap();
+    assert!(folder.join("metadata.yaml").exists());
+    let files = |path: &Path| std::fs::read_dir(path).unwrap().count();
+    assert_eq!(files(&folder.join("dashboards")), 7);
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_start_says_what_its_log_says() {
+    let settings = vec![("shared_buffers".to_owned(), "nonsense".to_owned())];
+    let options = postgres::Options { settings, ..Default::default() };
+    let error = Postgres::start(options).await.err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("start PostgreSQL") && text.contains("shared_buffers"), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_does_not_move_to_another_port_than_the_one_asked_for() {
+    let taken = Zookeeper::start(zookeeper::Options::default()).await.unwrap();
+    let options = zookeeper::Options { port: Some(taken.port()), ..Default::default() };
+    let error = Zookeeper::start(options).await.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("in use"), "{error}");
+}
+
+#[tokio::test]
+async fn a_detached_server_lives_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = zookeeper::Options { dir: Some(folder.path().join("zk")), ..Default::default() };
+    let server = Zookeeper::start(options.clone()).await.unwrap();
+    let port = server.port();
+    let detached = server.detach().unwrap();
+    assert!(runs(detached.pid));
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"ruok").await.unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(detached.pid).unwrap()).unwrap();
+    rustix::process::kill_process_group(pid, rustix::process::Signal::TERM).unwrap();
+    until("the detached server ends", async || !runs(detached.pid)).await;
+}
+
+/// Not a test by itself: the process that the next test starts and kills.
+#[tokio::test]
+async fn the_holder_of_a_server() {
+    if std::env::var_os(HOLD).is_none() {
+        return;
+    }
+    let server = Zookeeper::start(zookeeper::Options::default()).await.unwrap();
+    println!("\npid {}", server.pid().unwrap());
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_server_ends_when_the_process_that_holds_it_is_killed() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut holder = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_holder_of_a_server", "--nocapture"])
+        .env(HOLD, "1")
+        .env("TMPDIR", temp.path())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    let pid = loop {
+        let line = lines.next_line().await.unwrap().expect("the holder names the server");
+        if let Some(pid) = line.strip_prefix("pid ") {
+            break pid.parse().unwrap();
+        }
+    };
+    assert!(runs(pid));
+    holder.kill().await.unwrap();
+    until("the server ends", async || !runs(pid)).await;
+    until("its folder is gone", async || std::fs::read_dir(temp.path()).unwrap().next().is_none()).await;
+}
+
+#[test]
+fn work_with_a_server_can_move_between_threads() {
+    fn check<T: Send>(_: T) {}
+    check(async {
+        let mut server = Zookeeper::start(zookeeper::Options::default()).await?;
+        server.restart().await?;
+        let mut server = Postgres::start(postgres::Options::default()).await?;
+        server.restart().await?;
+        let mut server =
+            Superset::start(Metadata::Url(server.url("a")), superset::Options::default()).await?;
+        server.restart().await
+    });
+}
