@@ -212,3 +212,6 @@ fn check_uuids(documents: &[BundleFile], faults: &mut Faults) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

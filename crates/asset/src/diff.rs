@@ -132,3 +132,6 @@ fn named(path: &str, before: &[(&str, &Value)], after: &[(&str, &Value)], change
         push(path, Some(&names(before)), Some(&names(after)), changes);
     }
 }
+
+#[cfg(test)]
+mod tests;

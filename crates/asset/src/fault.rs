@@ -112,11 +112,20 @@ pub(crate) struct Faults {
 
 impl Faults {
     pub(crate) fn push(&mut self, fault: Fault) {
-        if self.told.len() < FAULTS_MAX {
+        if self.has_room() {
             self.told.push(fault);
         } else {
             self.more += 1;
         }
+    }
+
+    /// Says whether the next fault is told. To count one that is not, [`Faults::count`] is cheaper.
+    pub(crate) fn has_room(&self) -> bool {
+        self.told.len() < FAULTS_MAX
+    }
+
+    pub(crate) fn count(&mut self) {
+        self.more += 1;
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -114,3 +114,6 @@ fn redact_text(text: String) -> String {
     }
     redact_uri(&text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -282,6 +282,20 @@ proptest! {
     }
 
     #[test]
+    fn our_json_and_serde_s_agree_on_what_is_json(document in document(), at in any::<proptest::sample::Index>(), with in "[\\[\\]{}\",:0-9eE+\\\\. a-]{0,2}") {
+        let mut text: Vec<char> = document.canonical().chars().collect();
+        let at = at.index(text.len());
+        text.splice(at..=at, with.chars());
+        let text: String = text.into_iter().collect();
+        let (ours, theirs) = (crate::json::read(&text), serde_json::from_str::<Value>(&text));
+        // What is JSON and refused all the same (equal keys, large numbers) is a fault beside the value.
+        let is_json = ours.is_ok();
+        let is_accepted = ours.is_ok_and(|(_, faults)| faults.is_empty());
+        prop_assert!(theirs.is_ok() || !is_accepted, "only ours: {}", text);
+        prop_assert!(theirs.is_err() || is_json, "only serde's: {}", text);
+    }
+
+    #[test]
     fn no_bytes_make_parse_or_redact_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), text in "[\\[\\]{}\",:0-9a-u\\\\. -]{0,64}") {
         for kind in crate::Kind::ALL {
             prop_assert!(crate::parse(kind, &bytes).is_err() && crate::parse(kind, text.as_bytes()).is_err());

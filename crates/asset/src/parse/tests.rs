@@ -153,11 +153,7 @@ fn every_fault_of_a_document_is_told() {
 #[test]
 fn what_is_not_a_document_at_all_is_told_with_its_place() {
     check_text(Kind::Chart, "", expect!["line 1 column 1: the text ends where a JSON value is expected"]);
-    check_text(
-        Kind::Chart,
-        "[]",
-        expect!["expected an object, found a list"],
-    );
+    check_text(Kind::Chart, "[]", expect!["expected an object, found a list"]);
     check_text(
         Kind::Chart,
         "{\"a\": {\"b\": [1,\n  2 3]}}",
@@ -269,12 +265,16 @@ fn clear_secrets_of_a_database_are_refused_and_never_told() {
     check_text(
         Kind::Database,
         &uri("postgresql://superset:hunter2@db/sales"),
-        expect![[r#"`sqlalchemy_uri`: holds a clear secret; put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}"#]],
+        expect![[
+            r#"`sqlalchemy_uri`: holds a clear secret; put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}"#
+        ]],
     );
     check_text(
         Kind::Database,
         &uri("hive://db/sales?password=hunter2"),
-        expect![[r#"`sqlalchemy_uri`: holds a clear secret; put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}"#]],
+        expect![[
+            r#"`sqlalchemy_uri`: holds a clear secret; put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}"#
+        ]],
     );
     check_text(
         Kind::Database,
@@ -367,6 +367,14 @@ fn faults_are_bounded_and_on_one_line() {
     let faults = parse(Kind::Chart, text.as_bytes()).expect_err("unknown keys");
     assert_eq!((faults.len(), faults[100].to_string().as_str()), (101, "50 more faults"));
     assert!(faults.iter().all(|fault| !fault.to_string().contains('\n')));
+}
+
+#[test]
+fn a_great_many_faults_are_counted_in_time() {
+    let keys = "\"a\":0,".repeat(DOCUMENT_BYTES_MAX / 8);
+    let faults =
+        parse(Kind::Chart, format!("{{\"params\":{{{keys}\"a\":0}}}}").as_bytes()).expect_err("equal keys");
+    assert_eq!(faults.len(), 101);
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
