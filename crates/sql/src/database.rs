@@ -1,6 +1,7 @@
 //! One database: its connections, opened with the bounds of a [`Config`].
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +26,30 @@ pub enum Dialect {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Pool {
-    Sqlite(SqlitePool),
+    Sqlite(SqlitePool, File),
     Postgres(PgPool),
+}
+
+/// Which file the connections have open. One that was moved into its place (a restored backup) is another: what
+/// is committed through the old connections would be lost.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl File {
+    fn open(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: identity(path) }
+    }
+
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.identity.is_some() && identity(&self.path) == self.identity
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// A database and its connections; cheap to clone.
@@ -65,7 +88,7 @@ impl Database {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         match self.pool {
-            Pool::Sqlite(_) => Dialect::Sqlite,
+            Pool::Sqlite(..) => Dialect::Sqlite,
             Pool::Postgres(_) => Dialect::Postgres,
         }
     }
@@ -79,7 +102,8 @@ impl Database {
     /// Begins a transaction.
     ///
     /// # Errors
-    /// No connection could be had in time, or (SQLite, [`Mode::Write`]) somebody else held the write lock for
+    /// No connection could be had in time, or the file is not the one any more that was connected to:
+    /// `Unreachable`, connect again. Or (SQLite, [`Mode::Write`]) somebody else held the write lock for
     /// longer than the busy timeout: `Conflict`.
     pub async fn begin(&self, mode: Mode) -> Result<Transaction, Error> {
         Transaction::begin(self, mode).await
@@ -91,7 +115,7 @@ impl Database {
     /// See [`MigrateError`].
     pub async fn migrate(&self, migrator: &Migrator) -> Result<(), MigrateError> {
         let done = match &self.pool {
-            Pool::Sqlite(pool) => migrate_sqlite(pool, migrator).await,
+            Pool::Sqlite(pool, _) => migrate_sqlite(pool, migrator).await,
             Pool::Postgres(pool) => migrator.run(pool).await,
         };
         done.map_err(|source| MigrateError { database: self.label.to_string(), source })
@@ -100,7 +124,7 @@ impl Database {
     /// Closes every connection, waiting for those in use.
     pub async fn close(&self) {
         match &self.pool {
-            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Sqlite(pool, _) => pool.close().await,
             Pool::Postgres(pool) => pool.close().await,
         }
     }
@@ -138,7 +162,7 @@ async fn sqlite(path: &Path, config: Config) -> Result<Database, ConnectError> {
         .acquire_timeout(config.connect_timeout)
         .connect_lazy_with(options);
     drop(connection.close().await);
-    Ok(Database { pool: Pool::Sqlite(pool), label, config: Arc::new(config) })
+    Ok(Database { pool: Pool::Sqlite(pool, File::open(path)), label, config: Arc::new(config) })
 }
 
 async fn postgres(options: PgConnectOptions, config: Config) -> Result<Database, ConnectError> {

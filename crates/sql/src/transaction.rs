@@ -78,9 +78,14 @@ macro_rules! on {
 
 impl Transaction {
     pub(crate) async fn begin(database: &Database, mode: Mode) -> Result<Self, Error> {
-        let failed = |error: &sqlx::Error| Error::from_sqlx(&database.label, "begin a transaction", error);
+        const DOING: &str = "begin a transaction";
+        let failed = |error: &sqlx::Error| Error::from_sqlx(&database.label, DOING, error);
         let connection = match &database.pool {
-            Pool::Sqlite(pool) => pool.acquire().await.map(Connection::Sqlite),
+            Pool::Sqlite(_, file) if !file.is_in_place() => {
+                let message = "the file was replaced or removed; connect to it again";
+                return Err(Error::new(&database.label, DOING, Class::Unreachable, message));
+            }
+            Pool::Sqlite(pool, _) => pool.acquire().await.map(Connection::Sqlite),
             Pool::Postgres(pool) => pool.acquire().await.map(Connection::Postgres),
         };
         let mut transaction = Self {
@@ -92,7 +97,7 @@ impl Transaction {
             reserved: BTreeMap::new(),
         };
         let begin = begin(database.dialect(), mode, database.config.isolation);
-        transaction.command("begin a transaction", begin).await?;
+        transaction.command(DOING, begin).await?;
         transaction.state = State::Open;
         Ok(transaction)
     }

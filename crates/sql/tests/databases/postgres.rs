@@ -52,6 +52,7 @@ async fn it_holds_on_postgresql() {
     a_lost_connection_leaves_the_commit_unknown(&database).await;
     an_altered_table_is_a_conflict_once(&database).await;
     what_cannot_be_reached_says_so(server).await;
+    nothing_shows_the_password(server).await;
 }
 
 async fn values_come_by_the_type_of_their_column(database: &Database) {
@@ -271,4 +272,13 @@ async fn what_cannot_be_reached_says_so(server: &Postgres) {
         "{error}"
     );
     assert!(!format!("{error} {error:?}").contains("s3cret"));
+}
+
+async fn nothing_shows_the_password(server: &Postgres) {
+    let url = server.url("own").replace("postgres@", "postgres:s3cret@");
+    assert!(url.contains("s3cret"));
+    let database = Database::connect(&url, Config::default()).await.unwrap();
+    let mut tx = database.begin(Mode::Write).await.unwrap();
+    let error = tx.execute("SELEKT", none()).await.unwrap_err();
+    assert!(!format!("{database:?} {tx:?} {error:?} {error}").contains("s3cret"));
 }

@@ -153,3 +153,18 @@ async fn a_reader_sees_one_snapshot() {
     reader.rollback().await;
     assert_eq!(one(&database, count).await, Value::BigInt(Some(2)));
 }
+
+#[tokio::test]
+async fn a_file_replaced_by_its_backup_must_be_connected_to_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder, Config::default()).await;
+    run(&database, "CREATE TABLE t(a)").await;
+    let (path, backup) = (folder.path().join("some.db"), folder.path().join("backup"));
+    std::fs::copy(&path, &backup).unwrap();
+    run(&database, "INSERT INTO t VALUES (1)").await;
+    std::fs::rename(&backup, &path).unwrap();
+    let error = database.begin(Mode::Read).await.unwrap_err();
+    assert_eq!(error.class(), Class::Unreachable, "{error}");
+    let database = open(&folder, Config::default()).await;
+    assert_eq!(one(&database, "SELECT count(*) FROM t").await, Value::BigInt(Some(0)));
+}
