@@ -18,6 +18,7 @@ readonly EXAMPLES_VERSION=5.0.0
 # Raised when the templates are made in another way.
 readonly TEMPLATE_FORMAT=1
 
+readonly POLICY=/usr/sbin/policy-rc.d
 readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/setkeeper"
 readonly VENV="$CACHE/superset-$SUPERSET_VERSION"
 readonly EXAMPLES="$CACHE/superset-$EXAMPLES_VERSION-examples"
@@ -100,14 +101,17 @@ install_packages() {
   if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then sudo -v; fi
   step "apt-get update" as_root apt-get update
   # A package that comes with a service must not start it: Debian's way to say so is this file.
-  local policy=/usr/sbin/policy-rc.d
-  if [ ! -e "$policy" ]; then
-    trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
-    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
-    as_root chmod 755 "$policy"
+  if [ ! -e "$POLICY" ]; then
+    trap 'as_root rm -f "$POLICY"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
+    as_root chmod 755 "$POLICY"
   fi
   step "installing ${missing[*]}" as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y --no-install-recommends "${missing[@]}"
+    apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}"
+  if [ -n "$(trap -p EXIT)" ]; then
+    as_root rm -f "$POLICY"
+    trap - EXIT
+  fi
 }
 
 # stamped FILE TEXT: whether the step that writes this stamp was finished with the same text.

@@ -70,6 +70,14 @@ pub enum Error {
         /// The end of its log.
         log: String,
     },
+    /// Another program listens on the port that was asked for.
+    #[error("start {name}: port {port} of 127.0.0.1 is in use")]
+    PortTaken {
+        /// The server.
+        name: &'static str,
+        /// The port.
+        port: u16,
+    },
     /// No free port was found.
     #[error("find a free port of 127.0.0.1 in {0} attempts")]
     NoPort(u32),

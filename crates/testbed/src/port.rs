@@ -20,9 +20,14 @@ pub(crate) fn free() -> Result<u16, Error> {
         let mut hasher = random.build_hasher();
         hasher.write_u32(attempt);
         let port = u16::try_from(FIRST + hasher.finish() % COUNT).expect("the range ends below 65536");
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if is_free(port) {
             return Ok(port);
         }
     }
     Err(Error::NoPort(ATTEMPTS))
+}
+
+/// Whether nothing listens on a port of 127.0.0.1.
+pub(crate) fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }

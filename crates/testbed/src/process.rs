@@ -21,7 +21,9 @@ const POLL: Duration = Duration::from_millis(15);
 const ATTEMPTS: u32 = 5;
 
 /// Ends the group `$1` and removes the folder `$2` once the process that holds the other end of its input has gone.
-const GUARD: &str = r#"read -r _; kill -9 -- "-$1" 2>/dev/null; if [ -n "$2" ]; then rm -rf -- "$2"; fi"#;
+/// (`kill -9 -- -1` is an error to dash.)
+const GUARD: &str =
+    r#"read -r _; kill -s KILL -- "-$1" 2>/dev/null; if [ -n "$2" ]; then rm -rf -- "$2"; fi"#;
 
 /// How a server is started.
 pub(crate) struct Launch {
@@ -76,9 +78,9 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a server on a port and waits until it answers its probe; returns the port too. An attempt is repeated while
-    /// the log says that something is "in use": the port (then another one is taken, unless it is `fixed`), or what
-    /// a killed PostgreSQL has not let go of yet.
+    /// Starts a server on a port and waits until it answers its probe; returns the port too. An attempt is repeated
+    /// while something is in use: the port (then another one is taken, unless it is `fixed`), or by what its log
+    /// says, the memory that a killed PostgreSQL has not let go of yet.
     pub(crate) async fn start(
         fixed: Option<u16>,
         launch: impl Fn(u16) -> Result<Launch, Error>,
@@ -87,17 +89,24 @@ impl Process {
         loop {
             let port = fixed.map_or_else(port::free, Ok)?;
             let launch = launch(port)?;
-            let mut process = Process::spawn(&launch)?;
-            match process.wait_ready(&launch, port).await {
-                Err(Error::Ended { log, .. })
-                    if attempt < ATTEMPTS && log.to_lowercase().contains("in use") =>
-                {
+            match Process::attempt(&launch, port).await {
+                Err(error) if attempt < ATTEMPTS && is_in_use(&error) => {
                     attempt += 1;
                     sleep(POLL * 10).await;
                 }
-                done => return done.map(|()| (process, port)),
+                done => return done.map(|process| (process, port)),
             }
         }
+    }
+
+    async fn attempt(launch: &Launch, port: u16) -> Result<Process, Error> {
+        // Whatever listens there would answer the probe in our server's place.
+        if !port::is_free(port) {
+            return Err(Error::PortTaken { name: launch.name, port });
+        }
+        let mut process = Process::spawn(launch)?;
+        process.wait_ready(launch, port).await?;
+        Ok(process)
     }
 
     fn spawn(launch: &Launch) -> Result<Process, Error> {
@@ -249,6 +258,14 @@ impl Process {
             let _ = guard.kill();
             let _ = guard.wait();
         }
+    }
+}
+
+fn is_in_use(error: &Error) -> bool {
+    match error {
+        Error::PortTaken { .. } => true,
+        Error::Ended { log, .. } => log.to_lowercase().contains("in use"),
+        _ => false,
     }
 }
 
