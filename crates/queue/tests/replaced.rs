@@ -41,10 +41,10 @@ async fn back_up(path: &Path) -> PathBuf {
 
 /// Puts a file in the place of the queue's, as a restore does while nothing runs.
 fn put_back(copy: &Path, path: &Path) {
+    std::fs::rename(copy, path).expect("a rename");
     for suffix in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
     }
-    std::fs::rename(copy, path).expect("a rename");
 }
 
 fn place() -> (TempDir, PathBuf) {
