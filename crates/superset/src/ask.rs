@@ -210,7 +210,7 @@ fn build(select: &SelectStatement, dialect: Dialect) -> Statement {
 
 /// Makes the statement that reserves `count` ids of a table: it returns that many rows of one integer each, to be
 /// given to [`crate::Facts::reserve`] in order. On SQLite it must run under the write lock of the transaction that
-/// uses the ids, and after any earlier ones of that transaction were used.
+/// uses the ids.
 #[must_use]
 pub fn reservation(table: Table, count: usize, dialect: Dialect) -> Statement {
     let count = i64::try_from(count).unwrap_or(i64::MAX);

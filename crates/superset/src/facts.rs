@@ -14,7 +14,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::read;
 use crate::rows::{Mark, Rows};
 use crate::schema::Schema;
-use crate::table::Table;
+use crate::table::{IdSource, Table};
 
 /// A secret in the clear. `Debug` never shows it.
 #[derive(Clone, PartialEq, Eq)]
@@ -145,8 +145,16 @@ impl Facts {
     }
 
     /// Adds ids for new rows of a table, in the order in which they are to be used.
+    ///
+    /// On SQLite ids are the highest one and up, and a second reservation within one transaction gives the same ones
+    /// again, because no row has them yet: those are moved behind the ones already here.
     pub fn reserve(&mut self, table: Table, ids: impl IntoIterator<Item = i64>) {
-        Arc::make_mut(&mut self.reserved.ids).entry(table).or_default().extend(ids);
+        let is_above_highest = table.id_source(self.schema.dialect()) == IdSource::MaxPlusOne;
+        let reserved = Arc::make_mut(&mut self.reserved.ids).entry(table).or_default();
+        for id in ids {
+            let next = reserved.last().map_or(id, |last| id.max(last + 1));
+            reserved.push(if is_above_highest { next } else { id });
+        }
     }
 
     /// Says whether the answer to a lookup is among these facts.

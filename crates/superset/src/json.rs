@@ -127,7 +127,7 @@ mod tests {
         check(r#"{"b":[1,2],"a":{},"c":[]}"#, r#"{"b": [1, 2], "a": {}, "c": []}"#);
         check(r#"[null,true,false,-1,0]"#, "[null, true, false, -1, 0]");
         check(r#""a\"b\\c\/d\n\r\t\b\f""#, r#""a\"b\\c/d\n\r\t\b\f""#);
-        check("\"\u{7f}\u{1}~ \"", r#""\u007f\u0001~ ""#);
+        check("\"\u{7f}\\u0001~ \"", r#""\u007f\u0001~ ""#);
         check("\"é €\u{2028}🔑\"", r#""\u00e9 \u20ac\u2028\ud83d\udd11""#);
         check(r#"{"é":1}"#, r#"{"\u00e9": 1}"#);
     }

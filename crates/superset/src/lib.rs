@@ -43,6 +43,8 @@ mod render;
 mod rows;
 mod schema;
 mod table;
+#[cfg(test)]
+mod tests;
 mod uri;
 mod value;
 
