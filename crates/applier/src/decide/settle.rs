@@ -1,0 +1,694 @@
+//! One record's end state: every change that can be applied is, and what cannot says what it waits for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use asset::{Document, Kind};
+use change::{Cause, ChangeId, Verdict, Waiting, ZnodePath};
+use superset::{Fault, FaultKind, Savepoint};
+use uuid::Uuid;
+
+use super::{Draft, Fold, Shortfall, Written, asset_of, caught, verdict};
+use crate::book::{Applied, Entry, Pending, State, Tombstone, Until, Want, project};
+use crate::work::{self, Approval, Deletes, Parsed, Rejection};
+
+/// A moment to which a settling can return.
+struct Mark {
+    rows: Savepoint,
+    book: usize,
+    drafts: Vec<Draft>,
+}
+
+/// What is known while one record settles.
+#[derive(Default)]
+struct Round {
+    /// Changes that were tried and would have to be taken back: not tried again.
+    barred: BTreeMap<ZnodePath, State>,
+    /// Kinds whose deletes the guard holds: how many there are, and how many may pass.
+    guarded: BTreeMap<Kind, (u64, u64)>,
+    /// Deletes to look at: new ones, and those whose hindrance may be gone.
+    goes: BTreeSet<ZnodePath>,
+    approvals: BTreeSet<(ZnodePath, i64)>,
+    /// What each try came to that was not the last word.
+    waits: BTreeMap<ZnodePath, State>,
+    /// Assets that were put.
+    written: BTreeSet<Uuid>,
+    /// Assets that a path held before its document got another uuid.
+    orphans: BTreeMap<ZnodePath, (Kind, Uuid)>,
+    /// Assets that came or went, with the outcome that says so.
+    churn: Vec<(Uuid, usize)>,
+}
+
+enum Tried {
+    Done,
+    Waits(State),
+}
+
+impl Fold<'_> {
+    /// Applies all that can be, until nothing more can.
+    ///
+    /// Unique values of changes that are tried together may cross over, which only the end shows; and a changed
+    /// uuid is a create and a delete that go together or not at all. Whatever turns out to have been tried in
+    /// vain is barred, and all is tried anew without it.
+    pub(super) fn settle(&mut self) -> Result<(), Shortfall> {
+        let mark = Mark { rows: self.facts.savepoint(), book: self.book.mark(), drafts: self.drafts.clone() };
+        let mut barred = BTreeMap::new();
+        loop {
+            let mut round = self.round(barred);
+            self.pass(&mut round)?;
+            let vain = self.in_vain(&round);
+            if vain.is_empty() {
+                self.render_again(&round)?;
+                self.conclude(round);
+                self.facts.yielding.clear();
+                return Ok(());
+            }
+            self.roll_back(&mark);
+            barred = round.barred;
+            barred.extend(vain);
+        }
+    }
+
+    fn roll_back(&mut self, mark: &Mark) {
+        self.facts.roll_back(&mark.rows);
+        self.book.roll_back(mark.book);
+        self.drafts.clone_from(&mark.drafts);
+        self.facts.managed =
+            self.book.iter().filter_map(|(_, entry)| entry.applied_asset()).map(|its| its.1).collect();
+    }
+
+    fn round(&mut self, barred: BTreeMap<ZnodePath, State>) -> Round {
+        let mut round = Round { barred, ..Round::default() };
+        let pending: Vec<ZnodePath> = self.book.pending().iter().cloned().collect();
+        let mut yielding = BTreeSet::new();
+        let mut is_guarded = false;
+        for path in pending {
+            let Some(entry) = self.book.get(&path) else { continue };
+            let Some(Pending { want, state, .. }) = &entry.pending else { continue };
+            is_guarded |= matches!(state, State::New | State::Held { .. }) && entry.applied_asset().is_some();
+            match want {
+                Want::Delete => {
+                    yielding.extend(entry.applied_asset());
+                    round.goes.insert(path);
+                }
+                Want::Put { asset, .. } if !round.barred.contains_key(&path) => {
+                    yielding.extend(entry.applied_asset().into_iter().chain([*asset]));
+                }
+                Want::Put { .. } | Want::Nonsense => {}
+            }
+        }
+        self.facts.yielding = yielding.into_iter().map(|(_, uuid)| uuid).collect();
+        if is_guarded {
+            round.approvals = self.approvals();
+            round.guarded = self.guarded();
+        }
+        round
+    }
+
+    fn approvals(&self) -> BTreeSet<(ZnodePath, i64)> {
+        let documents = self.book.approvals();
+        let approvals = documents.filter_map(|document| serde_json::from_str::<Approval>(document).ok());
+        approvals.map(|approval| (approval.path, approval.czxid)).collect()
+    }
+
+    /// The kinds of which more is deleted within the window than may pass unasked.
+    ///
+    /// Recorded deletes count, held ones too; so does a document's change to another uuid.
+    fn guarded(&self) -> BTreeMap<Kind, (u64, u64)> {
+        let since = self.stream.effective.0 - self.policy.guard_window;
+        let mut fresh: BTreeMap<Kind, u64> = BTreeMap::new();
+        let mut earlier: BTreeMap<Kind, u64> = BTreeMap::new();
+        let mut live: BTreeMap<Kind, u64> = BTreeMap::new();
+        for (path, entry) in self.book.iter() {
+            if let Some((kind, uuid)) = entry.applied_asset() {
+                *live.entry(kind).or_default() += 1;
+                if let Some(pending) = entry.pending.as_ref().filter(|its| drops(its, uuid)) {
+                    let is_move = self.heirs(path, uuid).next().is_some();
+                    if pending.state == State::New && !is_move {
+                        *fresh.entry(kind).or_default() += 1;
+                    } else if pending.at.0 > since && pending.state != State::New {
+                        *earlier.entry(kind).or_default() += 1;
+                    }
+                }
+            }
+            if let Some(Tombstone { at, kind: Some(kind), .. }) = entry.tombstone
+                && at.0 > since
+            {
+                *earlier.entry(kind).or_default() += 1;
+                *live.entry(kind).or_default() += 1;
+            }
+        }
+        let judge = |(kind, fresh): (Kind, u64)| {
+            let deletes = fresh + earlier.get(&kind).copied().unwrap_or(0);
+            let percent = live.get(&kind).copied().unwrap_or(0) * self.policy.guard_percent / 100;
+            let limit = self.policy.guard_count.max(percent);
+            (deletes > limit).then_some((kind, (deletes, limit)))
+        };
+        fresh.into_iter().filter_map(judge).collect()
+    }
+
+    /// Other znodes that are there and claim that uuid, so that its rows stay when `path` lets go of it. Into
+    /// another project they go only within one record.
+    fn heirs(&self, path: &ZnodePath, uuid: Uuid) -> impl Iterator<Item = ZnodePath> {
+        let home = project(path);
+        let is_heir = move |other: &ZnodePath| {
+            *other != *path
+                && self.book.get(other).is_some_and(|entry| {
+                    let is_new = entry.pending.as_ref().is_none_or(|pending| pending.state == State::New);
+                    entry.is_live() && claims(entry, uuid) && (project(other) == home || is_new)
+                })
+        };
+        let mut heirs: Vec<ZnodePath> = self.book.claimants(uuid).into_iter().filter(is_heir).collect();
+        heirs.sort_by_key(|heir| (self.czxid(heir), heir.clone()));
+        heirs.into_iter()
+    }
+
+    fn czxid(&self, path: &ZnodePath) -> i64 {
+        self.book.get(path).and_then(|entry| entry.newest(path)).map_or(i64::MAX, |id| id.czxid)
+    }
+
+    /// Tries puts in the order of references, then deletes against it, until nothing moves any more.
+    fn pass(&mut self, round: &mut Round) -> Result<(), Shortfall> {
+        loop {
+            let mut moved = false;
+            for path in self.puts(round) {
+                match self.try_put(&path, round)? {
+                    Tried::Done => moved = true,
+                    Tried::Waits(state) => drop(round.waits.insert(path, state)),
+                }
+            }
+            if moved {
+                continue;
+            }
+            for path in self.deletes(round) {
+                match self.try_delete(&path, round)? {
+                    Tried::Done => moved = true,
+                    Tried::Waits(state) => drop(round.waits.insert(path, state)),
+                }
+            }
+            for (path, asset) in round.orphans.clone() {
+                moved |= self.try_orphan(&path, asset, round)?;
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    fn puts(&self, round: &Round) -> Vec<ZnodePath> {
+        let mut puts: Vec<(Kind, ZnodePath)> = Vec::new();
+        for path in self.book.pending() {
+            let Some(pending) = self.book.get(path).and_then(|entry| entry.pending.as_ref()) else {
+                continue;
+            };
+            if let Want::Put { asset, .. } = &pending.want
+                && self.is_eligible(pending)
+                && !round.barred.contains_key(path)
+                && !self.still_waits(round.waits.get(path).unwrap_or(&pending.state))
+            {
+                puts.push((asset.0, path.clone()));
+            }
+        }
+        puts.sort();
+        puts.into_iter().map(|(_, path)| path).collect()
+    }
+
+    fn is_eligible(&self, pending: &Pending) -> bool {
+        let is_open = match &pending.state {
+            State::New | State::Held { .. } => true,
+            State::Rejected { until, .. } => self.retry_all || *until != Until::Mended,
+        };
+        is_open && self.brief.parsed.contains_key(&pending.id)
+    }
+
+    /// Whether it is plain without trying that a change must go on waiting.
+    fn still_waits(&self, state: &State) -> bool {
+        let State::Held { waiting } = state else { return false };
+        waiting.iter().any(|each| match each {
+            Waiting::Reference { kind, uuid } => Kind::ALL
+                .into_iter()
+                .find(|its| its.to_string() == *kind)
+                .is_some_and(|kind| !superset::exists(kind, *uuid, &self.facts)),
+            Waiting::Secret { .. }
+            | Waiting::DeleteGuard { .. }
+            | Waiting::StillUsed { .. }
+            | Waiting::Policy => false,
+        })
+    }
+
+    fn deletes(&self, round: &Round) -> Vec<ZnodePath> {
+        let asset = |path: &ZnodePath| {
+            let entry = self.book.get(path).filter(|entry| entry.is_going())?;
+            Some((std::cmp::Reverse(entry.applied_asset()?.0), path.clone()))
+        };
+        let mut deletes: Vec<_> = round.goes.iter().filter_map(asset).collect();
+        deletes.sort();
+        deletes.into_iter().map(|(_, path)| path).collect()
+    }
+
+    fn try_put(&mut self, path: &ZnodePath, round: &mut Round) -> Result<Tried, Shortfall> {
+        let Some(entry) = self.book.get(path).cloned() else { return Ok(Tried::Done) };
+        let Some(pending) = entry.pending.clone() else { return Ok(Tried::Done) };
+        let brief = self.brief;
+        let document = match brief.parsed.get(&pending.id) {
+            Some(Parsed::Document(document)) => document,
+            Some(Parsed::Rejected(rejection)) => return Ok(Tried::Waits(rejection.clone().state())),
+            Some(Parsed::Other { .. }) | None => return Ok(Tried::Waits(pending.state)),
+        };
+        if let Some(refusal) = self.refused.get(&pending.id) {
+            let reason = format!("the database refuses it: {refusal}");
+            return Ok(Tried::Waits(Rejection::new(reason).state()));
+        }
+        if let Some(state) = self.hindrance(path, &entry, &pending, round) {
+            return Ok(Tried::Waits(state));
+        }
+        let rivals = match self.rivals(path, document.uuid(), round) {
+            Ok(rivals) => rivals,
+            Err(state) => return Ok(Tried::Waits(state)),
+        };
+        let before = self.drifted(&entry, document)?;
+        let is_new = !superset::exists(document.kind(), document.uuid(), &self.facts);
+        match self.write(document)? {
+            Err(fault) => Ok(Tried::Waits(self.state_of(document, fault))),
+            Ok(written) => {
+                self.take_over(&rivals, document.uuid());
+                self.applied(path, &pending, document);
+                let mut draft = Draft::new(pending.id.clone(), cause(&pending), Verdict::Unchanged);
+                if written.changed {
+                    draft.verdict = Verdict::Applied;
+                }
+                draft.before = before;
+                draft.also = self.note_others(&written);
+                round.written.insert(document.uuid());
+                if is_new {
+                    round.churn.push((document.uuid(), self.drafts.len()));
+                }
+                self.drafts.push(draft);
+                round.waits.remove(path);
+                if let Some((kind, old)) = entry.applied_asset().filter(|(_, old)| *old != document.uuid()) {
+                    self.part_with(path, (kind, old), entry.applied, round);
+                }
+                Ok(Tried::Done)
+            }
+        }
+    }
+
+    /// Whether the delete that a changed uuid means has to wait, which holds the whole change.
+    fn hindrance(&self, path: &ZnodePath, entry: &Entry, pending: &Pending, round: &Round) -> Option<State> {
+        let (kind, uuid) = entry.applied_asset()?;
+        if !drops(pending, uuid) || self.heirs(path, uuid).next().is_some() {
+            return None;
+        }
+        self.needs_approval(kind, pending, round)
+    }
+
+    /// What stands between a delete and the rows, unless it was approved.
+    fn needs_approval(&self, kind: Kind, pending: &Pending, round: &Round) -> Option<State> {
+        if round.approvals.contains(&(pending.id.path.clone(), pending.id.czxid)) {
+            return None;
+        }
+        let waiting = match (&pending.state, self.policy.deletes) {
+            (_, Deletes::Ignore) => None,
+            (_, Deletes::Hold) => Some(Waiting::Policy),
+            (State::New, Deletes::Apply) => {
+                let guarded = round.guarded.get(&kind);
+                guarded.map(|(deletes, limit)| Waiting::DeleteGuard { deletes: *deletes, limit: *limit })
+            }
+            (State::Held { waiting }, Deletes::Apply) => {
+                waiting.iter().find(|each| matches!(each, Waiting::DeleteGuard { .. })).cloned()
+            }
+            (State::Rejected { .. }, Deletes::Apply) => None,
+        };
+        waiting.map(|each| State::Held { waiting: vec![each] })
+    }
+
+    /// The younger znodes of the same uuid that this one takes over from; or why it may not.
+    fn rivals(&self, path: &ZnodePath, uuid: Uuid, round: &Round) -> Result<Vec<ZnodePath>, State> {
+        let mut younger = Vec::new();
+        let reject =
+            |reason: String| Err(Rejection { until: Until::OwnerGoes, ..Rejection::new(reason) }.state());
+        for other in self.book.claimants(uuid).into_iter().filter(|other| other != path) {
+            let Some(entry) = self.book.get(&other) else { continue };
+            let is_owner = asset_of(entry, uuid).is_some();
+            if entry.is_going() && (round.goes.contains(&other) && self.may_inherit(path, &other, entry)) {
+                continue;
+            }
+            if project(&other) != project(path) {
+                if is_owner {
+                    return reject(format!(
+                        "uuid {uuid} belongs to `{other}` of another project; give it a uuid of its own, or move \
+                         it in one transaction"
+                    ));
+                }
+            } else if !entry.is_going() {
+                if (self.czxid(&other), &other) < (self.czxid(path), path) {
+                    return reject(format!(
+                        "uuid {uuid} belongs to the older znode `{other}`; delete one of the two, or give this \
+                         one a uuid of its own"
+                    ));
+                }
+                younger.push(other);
+            }
+        }
+        Ok(younger)
+    }
+
+    /// A put takes rows over from a znode that goes in the same record, or in the same project at any time.
+    fn may_inherit(&self, path: &ZnodePath, from: &ZnodePath, entry: &Entry) -> bool {
+        let goes_now = entry.pending.as_ref().is_some_and(|pending| pending.state == State::New);
+        goes_now || project(path) == project(from)
+    }
+
+    /// The younger znodes become duplicates.
+    fn take_over(&mut self, rivals: &[ZnodePath], uuid: Uuid) {
+        for rival in rivals {
+            let Some(mut entry) = self.book.get(rival).cloned() else { continue };
+            let Some(applied) =
+                entry.applied.take_if(|applied| applied.asset.is_some_and(|its| its.1 == uuid))
+            else {
+                continue;
+            };
+            let document = match self.brief.parsed.get(&applied.id) {
+                Some(Parsed::Document(document)) => Some(document),
+                _ => None,
+            };
+            if let (None, Some(document)) = (&entry.pending, document) {
+                let reason = format!("uuid {uuid} belongs to an older znode; delete one of the two");
+                let state = Rejection { until: Until::OwnerGoes, ..Rejection::new(reason) }.state();
+                let id = ChangeId { path: rival.clone(), ..applied.id.clone() };
+                self.drafts.push(Draft::new(id.clone(), Cause::Reconcile, verdict(&state)));
+                entry.pending = Some(self.pending(id, work::want(document), state));
+            }
+            self.book.set(rival, entry);
+        }
+    }
+
+    /// What the rows held before, where that was not what the ledger says.
+    fn drifted(&self, entry: &Entry, document: &Document) -> Result<Option<String>, Shortfall> {
+        let (kind, uuid) = (document.kind(), document.uuid());
+        if !superset::exists(kind, uuid, &self.facts) {
+            return Ok(None);
+        }
+        let now = self.digest((kind, uuid));
+        let owner = self.book.claimants(uuid).into_iter();
+        let known = owner.filter_map(|path| self.book.get(&path)).filter_map(|its| its.applied.as_ref());
+        let known =
+            entry.applied.iter().chain(known).any(|its| its.asset == Some((kind, uuid)) && its.digest == now);
+        if known {
+            return Ok(None);
+        }
+        Ok(caught(superset::lift(kind, uuid, &self.facts))?.ok().map(|document| document.canonical()))
+    }
+
+    fn digest(&self, (kind, uuid): (Kind, Uuid)) -> String {
+        superset::digest(kind, uuid, &self.facts.rows).map(|digest| digest.to_string()).unwrap_or_default()
+    }
+
+    fn applied(&mut self, path: &ZnodePath, pending: &Pending, document: &Document) {
+        let Some(mut entry) = self.book.get(path).cloned() else { return };
+        let asset = (document.kind(), document.uuid());
+        let Want::Put { document: text, edges, .. } = &pending.want else { return };
+        entry.applied = Some(Applied {
+            id: pending.id.clone(),
+            asset: Some(asset),
+            document: Some(text.clone()),
+            digest: self.digest(asset),
+            edges: edges.clone(),
+        });
+        entry.pending = None;
+        self.facts.managed.insert(asset.1);
+        self.book.set(path, entry);
+    }
+
+    /// Keeps the ledger's digests true where a change rewrote rows of other assets; returns their paths.
+    pub(super) fn note_others(&mut self, written: &Written) -> BTreeSet<ZnodePath> {
+        let mut also = BTreeSet::new();
+        for (_, uuid) in &written.others {
+            for path in self.book.claimants(*uuid) {
+                if self.book.get(&path).is_some_and(|entry| asset_of(entry, *uuid).is_some()) {
+                    self.renew_digest(&path);
+                    also.insert(path);
+                }
+            }
+        }
+        also
+    }
+
+    pub(super) fn renew_digest(&mut self, path: &ZnodePath) {
+        let Some(mut entry) = self.book.get(path).cloned() else { return };
+        if let Some(applied) = &mut entry.applied
+            && let Some((kind, uuid)) = applied.asset
+        {
+            applied.digest = self.digest((kind, uuid));
+            self.book.set(path, entry);
+        }
+    }
+
+    /// The path has another asset now: the old one goes, unless another znode claims it.
+    fn part_with(
+        &mut self,
+        path: &ZnodePath,
+        asset: (Kind, Uuid),
+        applied: Option<Applied>,
+        round: &mut Round,
+    ) {
+        let heir = self.heirs(path, asset.1).next();
+        let is_inherited = heir.zip(applied).is_some_and(|(heir, applied)| self.bequeath(&heir, applied));
+        if !is_inherited {
+            round.orphans.insert(path.clone(), asset);
+        }
+    }
+
+    /// The heir's rows are those that stand; its own document is tried upon them.
+    fn bequeath(&mut self, heir: &ZnodePath, applied: Applied) -> bool {
+        let Some(mut entry) = self.book.get(heir).cloned() else { return false };
+        if entry.applied.is_none() {
+            entry.applied = Some(applied);
+            self.book.set(heir, entry);
+            return true;
+        }
+        entry.applied_asset() == applied.asset
+    }
+
+    fn try_delete(&mut self, path: &ZnodePath, round: &mut Round) -> Result<Tried, Shortfall> {
+        let Some(mut entry) = self.book.get(path).cloned() else { return Ok(Tried::Done) };
+        let (Some(pending), Some(applied)) = (entry.pending.clone(), entry.applied.clone()) else {
+            return Ok(Tried::Done);
+        };
+        let Some((kind, uuid)) = applied.asset else { return Ok(Tried::Done) };
+        let heir = self.heirs(path, uuid).next();
+        let (verdict, buried, written) = if heir.is_some_and(|heir| self.bequeath(&heir, applied)) {
+            (Verdict::Superseded, None, None)
+        } else if let Some(refusal) = self.refused.get(&pending.id) {
+            return Ok(Tried::Waits(Rejection::new(format!("the database refuses it: {refusal}")).state()));
+        } else if let Some(state) = self.needs_approval(kind, &pending, round) {
+            return Ok(Tried::Waits(state));
+        } else if self.policy.deletes == Deletes::Ignore {
+            (Verdict::Unchanged, None, None)
+        } else {
+            match caught(superset::remove(kind, uuid, &mut self.facts))? {
+                Ok(others) => (Verdict::Deleted, Some(kind), Some(Written { changed: true, others })),
+                Err(fault) => return Ok(Tried::Waits(self.state_of_delete(fault))),
+            }
+        };
+        entry.applied = None;
+        entry.pending = None;
+        entry.tombstone =
+            Some(Tombstone { id: pending.id.clone(), at: pending.at, offset: pending.offset, kind: buried });
+        self.book.set(path, entry);
+        self.forget(uuid);
+        let mut draft = Draft::new(pending.id.clone(), cause(&pending), verdict);
+        if let Some(written) = written {
+            round.churn.push((uuid, self.drafts.len()));
+            draft.also = self.note_others(&written);
+        }
+        self.drafts.push(draft);
+        round.waits.remove(path);
+        Ok(Tried::Done)
+    }
+
+    /// An asset is managed as long as one path has it.
+    fn forget(&mut self, uuid: Uuid) {
+        let has = |path: ZnodePath| self.book.get(&path).is_some_and(|entry| asset_of(entry, uuid).is_some());
+        if !self.book.claimants(uuid).into_iter().any(has) {
+            self.facts.managed.remove(&uuid);
+        }
+    }
+
+    /// Removes what a path held before its uuid changed; says whether it is gone.
+    fn try_orphan(
+        &mut self,
+        path: &ZnodePath,
+        (kind, uuid): (Kind, Uuid),
+        round: &mut Round,
+    ) -> Result<bool, Shortfall> {
+        self.forget(uuid);
+        if self.policy.deletes == Deletes::Ignore {
+            round.orphans.remove(path);
+            return Ok(true);
+        }
+        match caught(superset::remove(kind, uuid, &mut self.facts))? {
+            Err(fault) => {
+                let state = self.state_of_delete(fault);
+                round.waits.insert(path.clone(), state);
+                Ok(false)
+            }
+            Ok(others) => {
+                let also = self.note_others(&Written { changed: true, others });
+                let newest = self.drafts.iter().rposition(|draft| draft.id.path == *path);
+                if let Some(index) = newest {
+                    self.drafts[index].also.extend(also);
+                    round.churn.push((uuid, index));
+                }
+                self.bury(path, kind);
+                round.orphans.remove(path);
+                round.waits.remove(path);
+                Ok(true)
+            }
+        }
+    }
+
+    /// A changed uuid counts as a delete for the guard, though the path lives on.
+    fn bury(&mut self, path: &ZnodePath, kind: Kind) {
+        let Some(mut entry) = self.book.get(path).cloned() else { return };
+        let Some(applied) = &entry.applied else { return };
+        // A delete of no life: it orders before every change of the path.
+        let id = ChangeId { generation: 0, czxid: 0, version: None, path: applied.id.path.clone() };
+        entry.tombstone =
+            Some(Tombstone { id, at: self.stream.effective, offset: self.offset, kind: Some(kind) });
+        self.book.set(path, entry);
+    }
+
+    /// What was tried and cannot stay: takers of a name that was not let go of, and changed uuids whose old asset
+    /// cannot go.
+    fn in_vain(&self, round: &Round) -> BTreeMap<ZnodePath, State> {
+        let mut vain = BTreeMap::new();
+        for path in round.orphans.keys() {
+            if let Some(state) = round.waits.get(path) {
+                vain.insert(path.clone(), state.clone());
+            }
+        }
+        for (_, taker, fault) in superset::conflicts(&self.facts, &round.written) {
+            let takers = self.book.claimants(taker).into_iter();
+            let state = conflict(&fault).state();
+            vain.extend(
+                takers.filter(|path| !round.barred.contains_key(path)).map(|path| (path, state.clone())),
+            );
+        }
+        vain
+    }
+
+    /// Dashboards show the charts that are there.
+    fn render_again(&mut self, round: &Round) -> Result<(), Shortfall> {
+        for (uuid, index) in &round.churn {
+            for path in self.book.referrers(*uuid) {
+                let Some(entry) = self.book.get(&path).cloned() else { continue };
+                let Some(applied) = &entry.applied else { continue };
+                let brief = self.brief;
+                let Some(Parsed::Document(document)) = brief.parsed.get(&applied.id) else {
+                    return Err(Shortfall::Unread(path));
+                };
+                let exists = superset::exists(document.kind(), document.uuid(), &self.facts);
+                if !exists || document.kind() != Kind::Dashboard {
+                    continue;
+                }
+                if self.write(document)?.is_ok_and(|written| written.changed) {
+                    self.renew_digest(&path);
+                    if let Some(draft) = self.drafts.get_mut(*index).filter(|draft| draft.id.path != path) {
+                        draft.also.insert(path);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what each change waits for, and tells where that is new.
+    fn conclude(&mut self, round: Round) {
+        let Round { waits, barred, .. } = round;
+        let states: BTreeMap<ZnodePath, State> = waits.into_iter().chain(barred).collect();
+        for (path, state) in states {
+            let Some(mut entry) = self.book.get(&path).cloned() else { continue };
+            let Some(pending) = entry.pending.as_mut().filter(|pending| pending.state != state) else {
+                continue;
+            };
+            let cause = cause(pending);
+            pending.state = state;
+            self.drafts.push(Draft::new(pending.id.clone(), cause, verdict(&pending.state)));
+            self.book.set(&path, entry);
+        }
+    }
+
+    fn state_of(&self, document: &Document, fault: Fault) -> State {
+        let reference = |(kind, uuid): (Kind, Uuid)| Waiting::Reference { kind: kind.to_string(), uuid };
+        match fault.kind {
+            FaultKind::Missing(missing) => {
+                let absent = |(kind, uuid): &(Kind, Uuid)| !superset::exists(*kind, *uuid, &self.facts);
+                let mut waiting: Vec<Waiting> =
+                    work::needs(document).into_iter().filter(absent).map(reference).collect();
+                if waiting.is_empty() {
+                    waiting.push(reference((missing.to, missing.uuid)));
+                }
+                State::Held { waiting }
+            }
+            FaultKind::Secret(Some(ref secret)) if !self.facts.secrets.contains_key(secret) => {
+                State::Held { waiting: vec![Waiting::Secret { reference: secret.to_string() }] }
+            }
+            FaultKind::Conflict { .. } => conflict(&fault).state(),
+            FaultKind::StillUsed { .. } => self.state_of_delete(fault),
+            FaultKind::Driver
+            | FaultKind::Secret(_)
+            | FaultKind::Unsupported
+            | FaultKind::Unreadable
+            | FaultKind::Absent
+            | FaultKind::Unasked(_)
+            | FaultKind::NoIds(_) => {
+                Rejection { place: fault.place.clone(), ..Rejection::new(fault.message) }.state()
+            }
+        }
+    }
+
+    /// Why a delete must wait: who still uses the asset, by their paths if they are managed.
+    fn state_of_delete(&self, fault: Fault) -> State {
+        let FaultKind::StillUsed { by } = fault.kind else {
+            return Rejection { place: fault.place, ..Rejection::new(fault.message) }.state();
+        };
+        let path_of = |uuid: Uuid| self.book.claimants(uuid).into_iter().next();
+        let name = |user: &superset::User| match user.uuid.and_then(path_of) {
+            Some(path) => path.to_string(),
+            None => user.to_string(),
+        };
+        let mut by: Vec<String> = by.iter().map(name).collect();
+        by.sort();
+        by.truncate(USERS_TOLD);
+        State::Held { waiting: vec![Waiting::StillUsed { by }] }
+    }
+}
+
+/// So many users of an asset are told of.
+const USERS_TOLD: usize = 20;
+
+fn conflict(fault: &Fault) -> Rejection {
+    let rejection = Rejection { place: fault.place.clone(), ..Rejection::new(fault.message.clone()) };
+    Rejection { until: Until::NameIsFree, ..rejection }
+}
+
+fn cause(pending: &Pending) -> Cause {
+    if pending.state == State::New { Cause::Change } else { Cause::Reconcile }
+}
+
+/// Whether a change, once applied, leaves nothing of that uuid at its path.
+fn drops(pending: &Pending, uuid: Uuid) -> bool {
+    match &pending.want {
+        Want::Put { asset, .. } => asset.1 != uuid,
+        Want::Delete => true,
+        Want::Nonsense => false,
+    }
+}
+
+/// Whether a znode that is there wants that uuid, or has it and wants nothing else that is known.
+fn claims(entry: &Entry, uuid: Uuid) -> bool {
+    match entry.wanted_asset() {
+        Some((_, wanted)) => wanted == uuid,
+        None => asset_of(entry, uuid).is_some(),
+    }
+}

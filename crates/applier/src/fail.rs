@@ -1,0 +1,46 @@
+//! Where a process can be made to die, to show that nothing is lost or done twice.
+
+/// A place to die at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailPoint {
+    /// After everything was written, before COMMIT.
+    BeforeCommit,
+    /// After COMMIT, before the outcomes are relayed.
+    AfterCommit,
+    /// Before the outcomes are appended to the queue.
+    BeforeAck,
+    /// After the queue has acknowledged them, before the outbox forgets them.
+    AfterAck,
+}
+
+/// A place to die at, and how often.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fail {
+    /// Where.
+    pub at: FailPoint,
+    /// Between 0 (never) and 1 (each time).
+    pub probability: f64,
+}
+
+/// A fault that can be built in, so that the checkers can be shown to find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// The position is saved after the commit.
+    PositionAfterCommit,
+    /// A change that the ledger has already is applied again.
+    NoDedupe,
+    /// Outcomes are written after the commit.
+    OutboxOutsideTransaction,
+    /// The records of an old watcher are taken.
+    AcceptOldFence,
+}
+
+/// Dies here if that is asked for, as by `kill -9`.
+pub(crate) fn pass(fail: Option<Fail>, here: FailPoint) {
+    let Some(fail) = fail.filter(|fail| fail.at == here) else { return };
+    // The low bits of a random uuid are as good a die as any, and need no further crate.
+    let [.., die] = uuid::Uuid::new_v4().into_bytes();
+    if f64::from(die) < fail.probability * 256.0 {
+        std::process::abort();
+    }
+}

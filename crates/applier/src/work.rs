@@ -1,0 +1,452 @@
+//! What there is to do, read and checked as far as no row is needed for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use asset::{Document, Kind, SecretRef, Strength};
+use change::{Change, ChangeId, Fence, Lifetime, Op, Place, Record, ZnodePath, sha256_hex};
+use uuid::Uuid;
+
+use crate::book::{Edge, Entry, Ledger, Pending, State, Until, Want};
+
+/// What a target is asked to do in one transaction.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// The next records of the log.
+    Records {
+        /// In log order.
+        records: Vec<Read>,
+        /// Where to read next, once they are applied.
+        next: queue::Position,
+    },
+    /// No record: look again at what is pending, or may have changed outside the log.
+    Reconcile(Selection),
+}
+
+/// One record as read from the log.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// Its offset.
+    pub offset: i64,
+    /// The watcher's fence that it was appended under.
+    pub fence: Fence,
+    /// The record.
+    pub record: Record,
+}
+
+/// Which part of the ledger to look at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// Everything that is pending, whatever for: the configuration may have changed.
+    Pending,
+    /// What waits for secrets, and the databases that have some: a secret may have been rotated.
+    Secrets,
+}
+
+/// What the operator allows. It is configuration, not state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// What to do with deletes. Default [`Deletes::Apply`].
+    pub deletes: Deletes,
+    /// The kinds that each project may hold. A project that is not listed may hold all.
+    pub projects: BTreeMap<String, BTreeSet<Kind>>,
+    /// Bytes that a znode of ours may hold. Default 1 MiB.
+    pub document_max: usize,
+    /// Changes that may be pending before the target stops. Default 10,000.
+    pub pending_max: usize,
+    /// So many deletes of a kind always pass within the window. Default 5.
+    pub guard_count: u64,
+    /// So many hundredths of a kind always pass within the window. Default 10.
+    pub guard_percent: u64,
+    /// The guard's window of effective time, in milliseconds. Default 10 minutes.
+    pub guard_window: i64,
+}
+
+/// What to do with deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletes {
+    /// Remove the rows, behind the guard.
+    Apply,
+    /// Hold every delete until it is approved.
+    Hold,
+    /// Leave the rows and stop managing them.
+    Ignore,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            deletes: Deletes::Apply,
+            projects: BTreeMap::new(),
+            document_max: 1 << 20,
+            pending_max: 10_000,
+            guard_count: 5,
+            guard_percent: 10,
+            guard_window: 600_000,
+        }
+    }
+}
+
+/// Why a change is rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    pub(crate) until: Until,
+    pub(crate) reason: String,
+    pub(crate) place: Option<String>,
+}
+
+impl Rejection {
+    pub(crate) fn new(reason: impl Into<String>) -> Rejection {
+        Rejection { until: Until::Mended, reason: bounded(reason.into()), place: None }
+    }
+
+    pub(crate) fn state(self) -> State {
+        State::Rejected { until: self.until, reason: self.reason, place: self.place }
+    }
+}
+
+/// What the bytes of a put are.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Parsed {
+    Document(Box<Document>),
+    /// A setting, an endpoint or an approval: SHA-256 of the bytes, and what an approval approves.
+    Other {
+        sha256: String,
+        approves: Option<Approval>,
+    },
+    Rejected(Rejection),
+}
+
+impl Parsed {
+    pub(crate) fn document(&self) -> Option<&Document> {
+        match self {
+            Parsed::Document(document) => Some(document),
+            Parsed::Other { .. } | Parsed::Rejected(_) => None,
+        }
+    }
+}
+
+/// An approval of one held delete.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Approval {
+    pub(crate) v: u32,
+    pub(crate) path: ZnodePath,
+    pub(crate) czxid: i64,
+}
+
+/// Everything about a piece of work that no row is needed for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Brief {
+    /// What the puts hold, and the documents of the ledger that may have to be written.
+    pub(crate) parsed: BTreeMap<ChangeId, Parsed>,
+    /// Paths whose applied documents are not in memory and may be needed.
+    pub(crate) load: BTreeSet<ZnodePath>,
+    /// Assets that may be deleted.
+    pub(crate) deletes: BTreeSet<(Kind, Uuid)>,
+    /// Pending changes to try again, whatever they wait for.
+    pub(crate) retry: BTreeSet<ZnodePath>,
+}
+
+impl Brief {
+    pub(crate) fn documents(&self) -> Vec<&Document> {
+        self.parsed.values().filter_map(Parsed::document).collect()
+    }
+
+    pub(crate) fn secrets(&self) -> BTreeSet<SecretRef> {
+        self.documents().into_iter().flat_map(Document::secrets).collect()
+    }
+}
+
+/// Reads a piece of work and finds what of the ledger it may concern.
+///
+/// May find more than is needed, never less: a pending change that is tried again in vain stays as it is.
+pub(crate) fn brief(work: &Work, ledger: &Ledger, policy: &Policy) -> Brief {
+    let mut brief = Brief::default();
+    let mut touched = BTreeSet::new();
+    match work {
+        Work::Records { records, .. } => {
+            for read in records {
+                take_record(read, ledger, policy, &mut brief, &mut touched);
+            }
+        }
+        Work::Reconcile(selection) => select(*selection, ledger, &mut brief, &mut touched),
+    }
+    add_pending(ledger, &mut brief, &mut touched);
+    add_dependants(ledger, &mut brief, &touched);
+    brief
+}
+
+fn take_record(
+    read: &Read,
+    ledger: &Ledger,
+    policy: &Policy,
+    brief: &mut Brief,
+    touched: &mut BTreeSet<Uuid>,
+) {
+    match &read.record {
+        Record::Term(_) | Record::ResyncBegin(_) => {}
+        Record::Txn(txn) => {
+            for change in &txn.changes {
+                if let Some(entry) = ledger.entries().get(&change.path) {
+                    may_go(entry, brief, touched);
+                }
+                if let Op::Put { .. } = change.op {
+                    let parsed = parse(change, policy);
+                    if let Parsed::Document(document) = &parsed {
+                        touched.insert(document.uuid());
+                    }
+                    brief.parsed.entry(change.id(read.fence.generation)).or_insert(parsed);
+                }
+            }
+        }
+        Record::ResyncEnd(end) => {
+            for entry in ledger.entries().values().filter(|entry| entry.seen != Some(end.id)) {
+                may_go(entry, brief, touched);
+            }
+        }
+    }
+}
+
+fn may_go(entry: &Entry, brief: &mut Brief, touched: &mut BTreeSet<Uuid>) {
+    brief.deletes.extend(entry.applied_asset());
+    touched.extend(entry.applied_asset().iter().chain(&entry.wanted_asset()).map(|(_, uuid)| *uuid));
+}
+
+fn select(selection: Selection, ledger: &Ledger, brief: &mut Brief, touched: &mut BTreeSet<Uuid>) {
+    let waits_for_secret = |state: &State| match state {
+        State::Held { waiting } => waiting.iter().any(|each| matches!(each, change::Waiting::Secret { .. })),
+        State::New | State::Rejected { .. } => false,
+    };
+    for (path, entry) in ledger.entries() {
+        let chosen = entry.pending.as_ref().is_some_and(|pending| match selection {
+            Selection::Pending => true,
+            Selection::Secrets => waits_for_secret(&pending.state),
+        });
+        if chosen {
+            brief.retry.insert(path.clone());
+            may_go(entry, brief, touched);
+        }
+        let edges = entry.applied.iter().flat_map(|applied| &applied.edges);
+        if entry.pending.is_none() && edges.into_iter().any(|edge| matches!(edge, Edge::Secret(_))) {
+            brief.load.insert(path.clone());
+        }
+    }
+}
+
+/// Adds the pending changes that what is touched may set free, and what they touch in turn.
+fn add_pending(ledger: &Ledger, brief: &mut Brief, touched: &mut BTreeSet<Uuid>) {
+    let pending = ledger.pending().iter().filter_map(|path| {
+        let entry = ledger.entries().get(path)?;
+        Some((path, entry, entry.pending.as_ref()?))
+    });
+    let mut open: Vec<(&ZnodePath, &Entry, &Pending)> = pending.collect();
+    loop {
+        let before = open.len();
+        open.retain(|(path, entry, pending)| {
+            let concerned = brief.retry.contains(*path) || is_concerned(pending, touched);
+            if concerned {
+                may_go(entry, brief, touched);
+                add_document(pending, brief);
+                brief.retry.insert((*path).clone());
+            }
+            !concerned
+        });
+        if open.len() == before {
+            return;
+        }
+    }
+}
+
+fn is_concerned(pending: &Pending, touched: &BTreeSet<Uuid>) -> bool {
+    let own = match &pending.want {
+        Want::Put { asset, .. } => touched.contains(&asset.1),
+        Want::Delete => return true,
+        Want::Nonsense => return false,
+    };
+    own || match &pending.state {
+        State::New => true,
+        State::Held { waiting } => waiting.iter().any(|each| match each {
+            change::Waiting::Reference { uuid, .. } => touched.contains(uuid),
+            change::Waiting::Secret { .. } => false,
+            change::Waiting::DeleteGuard { .. }
+            | change::Waiting::StillUsed { .. }
+            | change::Waiting::Policy => true,
+        }),
+        State::Rejected { until, .. } => *until == Until::NameIsFree,
+    }
+}
+
+fn add_document(pending: &Pending, brief: &mut Brief) {
+    if let Want::Put { asset, document, .. } = &pending.want {
+        let parsed = stored(asset.0, document);
+        brief.parsed.entry(pending.id.clone()).or_insert(parsed);
+    }
+}
+
+/// Reads a document of the ledger again. It was valid when it was stored; a newer setkeeper may think otherwise.
+pub(crate) fn stored(kind: Kind, document: &str) -> Parsed {
+    match asset::parse(kind, document.as_bytes()) {
+        Ok(document) => Parsed::Document(Box::new(document)),
+        Err(faults) => Parsed::Rejected(of_faults(&faults)),
+    }
+}
+
+/// Adds the applied documents that may have to be rendered again, or to change their znode.
+fn add_dependants(ledger: &Ledger, brief: &mut Brief, touched: &BTreeSet<Uuid>) {
+    for uuid in touched {
+        let claimants = ledger.by_uuid(*uuid).chain(ledger.referrers(*uuid));
+        let applied =
+            claimants.filter(|path| ledger.entries().get(*path).is_some_and(|entry| entry.applied.is_some()));
+        brief.load.extend(applied.cloned());
+    }
+}
+
+/// Adds the applied documents that were read from the ledger.
+pub(crate) fn add_loaded(brief: &mut Brief, ledger: &Ledger) {
+    for path in &brief.load {
+        let Some(applied) = ledger.entries().get(path).and_then(|entry| entry.applied.as_ref()) else {
+            continue;
+        };
+        if let (Some((kind, _)), Some(document)) = (applied.asset, &applied.document) {
+            brief.parsed.entry(applied.id.clone()).or_insert_with(|| stored(kind, document));
+        }
+    }
+}
+
+/// Reads and checks what a put holds.
+fn parse(change: &Change, policy: &Policy) -> Parsed {
+    let Op::Put { lifetime, bytes, .. } = &change.op else {
+        return Parsed::Rejected(Rejection::new("the znode is gone"));
+    };
+    match check_place(&change.path, *lifetime, bytes.len(), policy) {
+        Err(rejection) => Parsed::Rejected(rejection),
+        Ok(Some(kind)) => match asset::parse(kind, bytes) {
+            Ok(document) => Parsed::Document(Box::new(document)),
+            Err(faults) => Parsed::Rejected(of_faults(&faults)),
+        },
+        Ok(None) => other(&change.path, bytes),
+    }
+}
+
+/// Says which kind of document belongs at a path, `None` where none does but something else of ours.
+fn check_place(
+    path: &ZnodePath,
+    lifetime: Lifetime,
+    length: usize,
+    policy: &Policy,
+) -> Result<Option<Kind>, Rejection> {
+    let place = path.place().map_err(|bad| Rejection::new(bad.to_string()))?;
+    let lives = match lifetime {
+        Lifetime::Persistent => None,
+        Lifetime::Ephemeral => Some("ephemeral"),
+        Lifetime::Container => Some("a container"),
+        Lifetime::Ttl => Some("one with a time to live"),
+    };
+    if let Some(lives) = lives {
+        return Err(Rejection::new(format!(
+            "the znode is {lives} and would vanish by itself; create it as a persistent znode"
+        )));
+    }
+    if length > policy.document_max {
+        let max = policy.document_max;
+        return Err(Rejection::new(format!(
+            "the znode holds {length} bytes, more than {max}; store the document as gzip, or split it"
+        )));
+    }
+    match place {
+        Place::Asset { project, folder, .. } => {
+            let kind = Kind::from_folder(folder).ok_or_else(|| Rejection::new(unknown_folder(folder)))?;
+            match policy.projects.get(project) {
+                Some(kinds) if !kinds.contains(&kind) => Err(Rejection::new(format!(
+                    "project `{project}` may not hold {}; allow it in the configuration, or use another project",
+                    kind.folder()
+                ))),
+                _ => Ok(Some(kind)),
+            }
+        }
+        Place::Setting { .. } | Place::Endpoint { .. } | Place::Approval { .. } => Ok(None),
+        Place::Folder => Err(Rejection::new(
+            "an inner znode of the tree holds data; documents stand at assets/<project>/<folder>/<name>",
+        )),
+    }
+}
+
+fn unknown_folder(folder: &str) -> String {
+    let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::folder).collect();
+    format!("`{folder}` is no kind that this setkeeper applies; it knows {}", known.join(", "))
+}
+
+fn other(path: &ZnodePath, bytes: &[u8]) -> Parsed {
+    let approves = match path.place() {
+        Ok(Place::Approval { .. }) => match approval(bytes) {
+            Ok(approval) => Some(approval),
+            Err(rejection) => return Parsed::Rejected(rejection),
+        },
+        _ => None,
+    };
+    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
+        return Parsed::Rejected(Rejection::new(format!(
+            "not JSON: line {} column {}; write one JSON value",
+            error.line(),
+            error.column()
+        )));
+    }
+    Parsed::Other { sha256: sha256_hex(bytes), approves }
+}
+
+fn approval(bytes: &[u8]) -> Result<Approval, Rejection> {
+    let example = r#"{"v":1,"path":"assets/main/charts/sales","czxid":77}"#;
+    match serde_json::from_slice::<Approval>(bytes) {
+        Ok(approval) if approval.v == 1 => Ok(approval),
+        Ok(_) => {
+            Err(Rejection::new("an approval of a version that this setkeeper does not know; upgrade it"))
+        }
+        Err(_) => Err(Rejection::new(format!("not an approval; one looks like {example}"))),
+    }
+}
+
+/// The most characters of a reason.
+const REASON_MAX: usize = 2_000;
+
+fn bounded(text: String) -> String {
+    match text.char_indices().nth(REASON_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn of_faults(faults: &[asset::Fault]) -> Rejection {
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    let place = faults.first().map(|fault| fault.path.clone()).filter(|path| !path.is_empty());
+    Rejection { place, ..Rejection::new(lines.join("; ")) }
+}
+
+/// What a document refers to, as edges of the ledger.
+pub(crate) fn edges(document: &Document) -> Vec<Edge> {
+    let assets = document.references().into_iter().map(|reference| Edge::Asset {
+        strength: reference.strength,
+        kind: reference.to,
+        uuid: reference.uuid,
+    });
+    let secrets = document.secrets().into_iter().map(|secret| Edge::Secret(secret.to_string()));
+    assets.chain(secrets).collect()
+}
+
+/// A document as the ledger wants it.
+pub(crate) fn want(document: &Document) -> Want {
+    Want::Put {
+        asset: (document.kind(), document.uuid()),
+        document: Arc::from(document.canonical()),
+        edges: edges(document),
+    }
+}
+
+/// The assets that a document cannot be applied without.
+pub(crate) fn needs(document: &Document) -> Vec<(Kind, Uuid)> {
+    let references = document.references().into_iter();
+    references
+        .filter(|reference| reference.strength == Strength::Hard)
+        .map(|its| (its.to, its.uuid))
+        .collect()
+}
