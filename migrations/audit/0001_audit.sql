@@ -35,8 +35,8 @@ CREATE TABLE audit_change (
     source         TEXT NOT NULL,         -- stream | resync (re-read) | absence (a resync did not find the path)
     resync         TEXT,                  -- the resync's id
     kind           TEXT,                  -- database dataset chart dashboard setting endpoint approval folder
-    uuid           TEXT,                  -- the asset's, of a delete that of the version before it
-    name           TEXT,                  -- the name that people know, of a delete that of the version before it
+    uuid           TEXT,                  -- the asset's; of a delete, or of a document that names none, as before
+    name           TEXT,                  -- the name that people know; of a delete, or without one, as before
     lifetime       TEXT,                  -- persistent | ephemeral | container | ttl
     author         TEXT,                  -- from the edit record written in the same transaction, else NULL
     message        TEXT,
@@ -154,6 +154,8 @@ BEGIN SELECT RAISE(ABORT, 'rows of the audit are never removed'); END;
 -- document_before: what the target had before; where no target is known, what stood at the path in ZooKeeper.
 -- document_after:  what the change asked for; NULL for a delete. A rejected change left document_before in place.
 -- delay_ms:        from ZooKeeper's commit to the metadata database's commit, by two clocks.
+-- cause:           `reconcile` is a later look: a held change that became possible, a rotated secret, a restored
+--                  database. Such a row of a change that was final before is a second write of the same document.
 CREATE VIEW config_history AS
 SELECT
     c.seq                                                                AS seq,
@@ -182,6 +184,8 @@ SELECT
     c.committed                                                          AS committed_ms,
     o.committed                                                          AS outcome_ms,
     o.waiting                                                            AS waiting,
+    o.cause                                                              AS cause,
+    o.also                                                               AS also,
     o.seq                                                                AS outcome_seq
 FROM audit_change c
 LEFT JOIN audit_outcome o

@@ -142,7 +142,7 @@ mod tests {
         let mut bytes = Vec::new();
         put_row(&mut |piece| bytes.extend_from_slice(piece), &before, &row());
         expect![[r#"
-            00000000000000176465746b6565706572
+            00000000000000177365746b65657065722e61756469742e6576656e742e31abababababababababababababababababababababababababababababababab00000000000000070000000000000003020000000000000003676170010000000000000008fffffffffffffffe000000000000000000
         "#]]
         .assert_eq(&format!("{}\n", hex(&bytes)));
     }
@@ -151,7 +151,11 @@ mod tests {
     fn the_hashes_are_these_for_ever() {
         let genesis = Head::genesis("prod");
         let shown = format!("{genesis}\n{}\n", genesis.after(&row()));
-        expect![[""]].assert_eq(&shown);
+        expect![[r#"
+            0:ab2b90d0b699d238e1be8763b9a9dec4c2c84d249254616af5c0d615e9d458c2
+            1:aa5876f5f78652ce0f40fcb9f058c78775a937678905d5ee441e5cd5803892a9
+        "#]]
+        .assert_eq(&shown);
     }
 
     #[test]

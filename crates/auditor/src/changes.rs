@@ -9,7 +9,7 @@ use change::{
 };
 use serde_json::json;
 
-use crate::describe::{describe, kind_at};
+use crate::describe::{Described, DocumentState, describe, kind_at};
 use crate::facts::{ChangeFacts, Known, Life, Node, Stream};
 use crate::row::{
     At, Entry, EventKind, Field, Row, Table, event, flag, lifetime_name, opt_int, opt_text, text,
@@ -242,7 +242,7 @@ impl<'a> Fold<'a> {
             }
             return;
         }
-        let described = describe(&id.path, bytes);
+        let described = self.describe(id, bytes, before.as_ref());
         let (missed, missed_more) = self.missed(life(id), *version, before.as_ref());
         let mut fields = head_fields(&key, &life(id), Some(*version), context, Some(mzxid.0));
         fields.extend([
@@ -268,6 +268,17 @@ impl<'a> Fold<'a> {
         ]);
         fields.extend(place_fields(context));
         self.push(fields, key, Known { sha256: Some(sha256), uuid: described.uuid, name: described.name });
+    }
+
+    /// A document that cannot be used goes by the uuid and the name that its path had before.
+    fn describe(&self, id: &ChangeId, bytes: &[u8], before: Option<&Node>) -> Described {
+        let mut described = describe(&id.path, bytes);
+        let last = before.and_then(|node| self.facts.known.get(&node.change_id));
+        if let Some(last) = last.filter(|_| described.state == DocumentState::Redacted) {
+            described.uuid = described.uuid.or(last.uuid);
+            described.name = described.name.or_else(|| last.name.clone());
+        }
+        described
     }
 
     /// Versions of this life right before `version` that are not on record. More than counted may be missing

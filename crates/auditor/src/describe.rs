@@ -83,11 +83,11 @@ pub(crate) fn describe(path: &ZnodePath, bytes: &[u8]) -> Described {
                 state: DocumentState::Canonical,
                 ..nothing
             },
-            Err(_) => Described {
-                document: Some(asset::redact(kind, bytes)),
-                state: DocumentState::Redacted,
-                ..nothing
-            },
+            Err(_) => {
+                let document = asset::redact(kind, bytes);
+                let uuid = uuid_of(&document);
+                Described { uuid, document: Some(document), state: DocumentState::Redacted, ..nothing }
+            }
         };
     }
     match path.place() {
@@ -97,6 +97,11 @@ pub(crate) fn describe(path: &ZnodePath, bytes: &[u8]) -> Described {
         }
         Ok(Place::Asset { .. } | Place::Folder) | Err(_) => nothing,
     }
+}
+
+/// Whose document it would be, if it says that much.
+fn uuid_of(document: &str) -> Option<Uuid> {
+    serde_json::from_str::<Value>(document).ok()?.get("uuid")?.as_str()?.parse().ok()
 }
 
 /// A JSON value that is no asset's document, without whatever is named like a secret or looks like a URI with a

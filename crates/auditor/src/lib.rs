@@ -34,7 +34,7 @@ mod verify;
 pub use chain::{BadHead, Head};
 pub use history::{Audit, Counts, Filter, HistoryRow, ReadError, Status};
 pub use row::Table;
-pub use run::{Advice, Auditor, Config, Error, FailPoint, Stopped};
+pub use run::{Advice, Auditor, Config, Error, FailPoint, Stopped, UnknownFailPoint};
 pub use stats::{Snapshot, Stats};
 pub use store::StoreError;
 pub use verify::{Finding, VerifyReport};

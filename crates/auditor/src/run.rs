@@ -1,5 +1,6 @@
 //! The worker: reads both topics, records, tells the queue how far it is, trims.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,25 @@ pub enum FailPoint {
     /// The queue has been told.
     AfterAck,
 }
+
+impl FromStr for FailPoint {
+    type Err = UnknownFailPoint;
+
+    fn from_str(text: &str) -> Result<FailPoint, UnknownFailPoint> {
+        Ok(match text {
+            "before-commit" => FailPoint::BeforeCommit,
+            "after-commit" => FailPoint::AfterCommit,
+            "before-ack" => FailPoint::BeforeAck,
+            "after-ack" => FailPoint::AfterAck,
+            _ => return Err(UnknownFailPoint(text.chars().take(40).collect())),
+        })
+    }
+}
+
+/// A text that names no [`FailPoint`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no fail point of the auditor; use before-commit, after-commit, before-ack or after-ack")]
+pub struct UnknownFailPoint(String);
 
 /// Why a run ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

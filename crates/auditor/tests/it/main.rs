@@ -1,0 +1,7 @@
+//! The auditor on the embedded queue and a SQLite file, in the notation of its domain.
+
+mod proof;
+mod recording;
+mod secrets;
+mod views;
+mod world;
