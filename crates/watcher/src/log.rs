@@ -1,0 +1,282 @@
+//! The watcher's side of the queue: the term's beginning, appends under the fence, the checkpoint.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use change::{Fence, Generation, Millis, Record, Term, Topic, wire};
+use queue::{AppendError, NewEntry, Position, Queue, ReadError};
+use tokio_util::sync::CancellationToken;
+
+use crate::canary::Canary;
+use crate::fail::{Fail, FailPoint};
+use crate::known::{Known, json};
+use crate::run::{Config, Error, Halt};
+use crate::stats::{Phase, State, Stats, add};
+
+const CANARY: &str = "canary";
+const STATE: &str = "state";
+const FROZEN: &str = "frozen";
+
+/// Records and bytes read from the log at once.
+const READ: (usize, u64) = (1_000, 16 << 20);
+
+/// The topics `changes` and `tree`, under one fence.
+pub(crate) struct Log {
+    queue: Queue,
+    changes: String,
+    tree: String,
+    env: String,
+    fence: Fence,
+    config: Config,
+    stats: Arc<Stats>,
+    /// The known tree.
+    pub(crate) known: Known,
+    /// The canary as saved.
+    pub(crate) canary: Canary,
+    /// When the last checkpoint was saved.
+    saved_at: Instant,
+}
+
+/// What a term begins with.
+pub(crate) struct Begin {
+    pub(crate) queue: Queue,
+    pub(crate) env: String,
+    pub(crate) fence: Fence,
+    pub(crate) generation: Generation,
+    pub(crate) config: Config,
+    pub(crate) stats: Arc<Stats>,
+}
+
+impl Log {
+    /// Begins a term: appends its [`Term`] record, so that no record of an earlier watcher counts behind it, and
+    /// only then reads the checkpoint and folds the log up to there.
+    pub(crate) async fn begin(begin: Begin, now: Millis) -> Result<Log, Halt> {
+        let Begin { queue, env, fence, generation, config, stats } = begin;
+        let (changes, tree) = (Topic::Changes.name(&env), Topic::Tree.name(&env));
+        let before = latest(&queue, &tree).await?;
+        if let Some(known) = Known::load(&before).and_then(|known| known.generation)
+            && known.id != generation.id
+            && known.n >= generation.n
+        {
+            return Err(Halt::Freeze(format!(
+                "the ensemble's generation is {generation}, the one on record is {known}"
+            )));
+        }
+        let known = Known::nothing(Position::start(uuid::Uuid::nil()), Known::stale(&[]));
+        let saved_at = Instant::now();
+        let canary = Canary::default();
+        let mut log = Log { queue, changes, tree, env, fence, config, stats, known, canary, saved_at };
+        let term = Record::Term(Term { generation, seen: now });
+        let entries = [log.entry(&term)];
+        let appended = log.queue.append(&log.changes, Some(log.queue_fence()), &entries).await;
+        let end = appended.map_err(|source| log.append_error(source))?.end;
+        log.phase(Phase::Starting, "reading the log", now).await?;
+        log.load(&end).await?;
+        Ok(log)
+    }
+
+    async fn load(&mut self, end: &Position) -> Result<(), Halt> {
+        let rows = latest(&self.queue, &self.tree).await?;
+        if let Some((_, bytes)) = rows.iter().find(|(key, _)| key == CANARY) {
+            self.canary = serde_json::from_slice(bytes).map_err(|source| Error::Saved { key: CANARY, source })?;
+        }
+        let stale = Known::stale(&rows);
+        if let Some(known) = Known::load(&rows) {
+            self.known = known;
+            if self.fold_to(end).await? {
+                return Ok(());
+            }
+        }
+        let first = self.queue.first(&self.changes).await;
+        let first = first.map_err(|source| Error::Store { doing: "look for the log's beginning", source })?;
+        self.known = Known::nothing(first, stale);
+        if self.fold_to(end).await? { Ok(()) } else { Err(Error::LogChanged.into()) }
+    }
+
+    /// Folds the log up to `end`; false if it does not continue the position that we have.
+    async fn fold_to(&mut self, end: &Position) -> Result<bool, Halt> {
+        while self.known.position.offset < end.offset {
+            let batch = match self.queue.read(&self.changes, &self.known.position, READ.0, READ.1).await {
+                Ok(batch) => batch,
+                Err(ReadError::Lost { reason, .. }) => {
+                    tracing::warn!(%reason, "the checkpoint's place in the log is lost; a resync follows");
+                    return Ok(false);
+                }
+                Err(ReadError::Store(source)) => {
+                    return Err(Error::Store { doing: "read the log", source }.into());
+                }
+            };
+            if batch.entries.is_empty() {
+                return Ok(false);
+            }
+            for entry in &batch.entries {
+                let record = wire::decode(&entry.headers, &entry.body)
+                    .map_err(|source| Error::Decode { offset: entry.offset, source })?;
+                let fence = entry.fence.map(|fence| Fence { generation: fence.0, czxid: fence.1 });
+                self.known.fold(fence, &record, batch.next);
+            }
+        }
+        Ok(self.known.position == *end)
+    }
+
+    /// The state that the last watcher left, if it froze for good in this generation.
+    pub(crate) async fn frozen(&self, generation: Generation) -> Result<Option<String>, Halt> {
+        let bytes = self.queue.latest_one(&self.tree, FROZEN).await;
+        let bytes = bytes.map_err(|source| Error::Store { doing: "read the last state", source })?;
+        let state: Option<State> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Ok(state.filter(|state| state.generation == generation.n).map(|state| state.reason))
+    }
+
+    /// Appends records, in as many transactions as the bounds ask for. Waits while the queue is full.
+    ///
+    /// They must be folded into the known tree already.
+    pub(crate) async fn append(&mut self, records: &[Record], stop: &CancellationToken) -> Result<(), Halt> {
+        let mut rest = records;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let mut entries = Vec::new();
+            for record in rest.iter().take(self.config.append_records) {
+                let entry = self.entry(record);
+                bytes += entry.size();
+                if bytes > self.config.append_bytes && !entries.is_empty() {
+                    break;
+                }
+                entries.push(entry);
+            }
+            let (chunk, later) = rest.split_at(entries.len());
+            self.append_chunk(chunk, &entries, stop).await?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    async fn append_chunk(
+        &mut self,
+        records: &[Record],
+        entries: &[NewEntry],
+        stop: &CancellationToken,
+    ) -> Result<(), Halt> {
+        Fail::strike(self.config.fail, FailPoint::BeforeAppend);
+        let bytes = entries.iter().map(NewEntry::size).sum();
+        let appended = loop {
+            match self.queue.append(&self.changes, Some(self.queue_fence()), entries).await {
+                Ok(appended) => break appended,
+                Err(AppendError::Full { .. }) => {}
+                Err(source) => return Err(self.append_error(source).into()),
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(Halt::Stop),
+                room = self.queue.room(&self.changes, entries.len() as u64, bytes) => {
+                    room.map_err(|source| Error::Store { doing: "wait for room in the queue", source })?;
+                }
+            }
+        };
+        Fail::strike(self.config.fail, FailPoint::AfterAppend);
+        if appended.first != self.known.position.offset || appended.end.log != self.known.position.log {
+            return Err(Error::LogChanged.into());
+        }
+        for record in records {
+            self.known.appended(record, appended.end);
+            let changes = if let Record::Txn(txn) = record { txn.changes.len() } else { 0 };
+            add(&self.stats.changes, changes as u64);
+        }
+        add(&self.stats.appended, records.len() as u64);
+        Ok(())
+    }
+
+    /// Saves the checkpoint if it is due.
+    pub(crate) async fn save_if_due(&mut self) -> Result<(), Error> {
+        let unsaved = self.known.unsaved();
+        let due = unsaved >= self.config.checkpoint_records || Instant::now() >= self.save_at();
+        if unsaved > 0 && due { self.save().await } else { Ok(()) }
+    }
+
+    /// When a checkpoint is due, whether there is something to save or not.
+    pub(crate) fn save_at(&self) -> Instant {
+        self.saved_at + self.config.checkpoint_every
+    }
+
+    /// Whether a checkpoint would save anything.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.known.unsaved() == 0
+    }
+
+    /// Saves the checkpoint.
+    pub(crate) async fn save(&mut self) -> Result<(), Error> {
+        Fail::strike(self.config.fail, FailPoint::BeforeTreeSaved);
+        self.put(&self.known.checkpoint()).await?;
+        Fail::strike(self.config.fail, FailPoint::AfterTreeSaved);
+        self.known.saved();
+        self.saved_at = Instant::now();
+        Ok(())
+    }
+
+    /// Saves the canary.
+    pub(crate) async fn save_canary(&mut self, canary: Canary) -> Result<(), Error> {
+        self.put(&[(CANARY.to_owned(), Some(json(&canary)))]).await?;
+        self.canary = canary;
+        Ok(())
+    }
+
+    /// Shows what the watcher is at.
+    pub(crate) async fn phase(&self, phase: Phase, reason: &str, now: Millis) -> Result<(), Error> {
+        let state = self.state(phase, reason, now);
+        self.put(&[(STATE.to_owned(), Some(json(&state)))]).await?;
+        self.stats.state.send_replace(state);
+        Ok(())
+    }
+
+    /// Saves that the watcher froze, so that a new term does not thaw by itself.
+    pub(crate) async fn save_frozen(&self, reason: &str, now: Millis) -> Result<(), Error> {
+        self.put(&[(FROZEN.to_owned(), Some(json(&self.state(Phase::Frozen, reason, now))))]).await
+    }
+
+    fn state(&self, state: Phase, reason: &str, since: Millis) -> State {
+        State { state, reason: reason.to_owned(), since, generation: self.fence.generation }
+    }
+
+    /// Shows that the watcher is frozen, even in a term that could not begin: then only if no later term has begun.
+    pub(crate) async fn show_frozen(
+        queue: &Queue,
+        env: &str,
+        fence: Fence,
+        reason: &str,
+        now: Millis,
+    ) -> Result<(), AppendError> {
+        let state = State {
+            state: Phase::Frozen,
+            reason: reason.to_owned(),
+            since: now,
+            generation: fence.generation,
+        };
+        let values = [(STATE.to_owned(), Some(json(&state)))];
+        let fence = queue::Fence(fence.generation, fence.czxid);
+        queue.put_latest(&Topic::Tree.name(env), fence, &values).await
+    }
+
+    async fn put(&self, values: &[(String, Option<Vec<u8>>)]) -> Result<(), Error> {
+        let put = self.queue.put_latest(&self.tree, self.queue_fence(), values).await;
+        put.map_err(|source| self.append_error(source))
+    }
+
+    fn queue_fence(&self) -> queue::Fence {
+        queue::Fence(self.fence.generation, self.fence.czxid)
+    }
+
+    fn entry(&self, record: &Record) -> NewEntry {
+        let wire::Encoded { key, headers, body } = wire::encode(&self.env, self.fence, record);
+        NewEntry { key, headers, body }
+    }
+
+    fn append_error(&self, source: AppendError) -> Error {
+        match source {
+            AppendError::Fenced { .. } => Error::Fenced { fence: self.fence, source },
+            source => Error::Append { source },
+        }
+    }
+}
+
+async fn latest(queue: &Queue, tree: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    queue.latest(tree).await.map_err(|source| Error::Store { doing: "read the checkpoint", source })
+}

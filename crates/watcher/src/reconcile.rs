@@ -1,0 +1,221 @@
+//! The difference between what is on record and what stands in ZooKeeper, as [`Txn`]s. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use change::{
+    Change, Difference, EditOp, Millis, Node, Op, Record, ResyncBegin, ResyncEnd, Tree, Txn, ZnodePath, Zxid,
+};
+use uuid::Uuid;
+
+use crate::seen::{Behind, ByEdit, Relation, Seen, SeenEdit, delete, put, relate};
+
+/// All that stands below the watched roots.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    /// What could be read.
+    pub(crate) nodes: BTreeMap<ZnodePath, Seen>,
+    /// Subtrees that could not: nothing is known of what stands in them.
+    pub(crate) unreadable: Vec<ZnodePath>,
+}
+
+/// Where the record and the live tree differ.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// Live paths whose bytes are not on record.
+    pub(crate) puts: BTreeSet<ZnodePath>,
+    /// Those of them that begin a life.
+    pub(crate) born: BTreeSet<ZnodePath>,
+    /// Lives on record that have ended: at these paths stands nothing, or (if also in `puts`) a later life.
+    pub(crate) ended: BTreeMap<ZnodePath, Node>,
+    /// Versions between the two that nobody read.
+    pub(crate) missed_versions: u64,
+}
+
+impl Gap {
+    /// The paths that seem to be gone. Each is to be confirmed by asking for it alone.
+    pub(crate) fn missing(&self) -> Vec<ZnodePath> {
+        self.ended.keys().filter(|path| !self.puts.contains(*path)).cloned().collect()
+    }
+
+    /// How many of the puts had been committed before `mark`, up to which the stream claimed to have all.
+    pub(crate) fn older_than(&self, live: &Live, mark: Zxid) -> u64 {
+        let older = |path: &&ZnodePath| live.nodes.get(*path).is_some_and(|seen| seen.node.mzxid < mark);
+        self.puts.iter().filter(older).count() as u64
+    }
+}
+
+/// Compares the two.
+///
+/// # Errors
+/// [`Behind`] if a live znode is behind the record: then this is another history and nothing in it is a delete.
+pub(crate) fn compare(known: &Tree, live: &Live) -> Result<Gap, Behind> {
+    let standing = live.nodes.iter().map(|(path, seen)| (path.clone(), seen.node)).collect();
+    let mut gap = Gap::default();
+    for (path, difference) in Tree::between(known, &Tree::new(standing)) {
+        match difference {
+            Difference::Deleted(node) => {
+                if !live.unreadable.iter().any(|subtree| path.is_within(subtree)) {
+                    gap.ended.insert(path, node);
+                }
+            }
+            Difference::Created(node) | Difference::Changed(_, node) | Difference::Recreated(_, node) => {
+                let before = known.get(&path);
+                match relate(&path, before, node)? {
+                    Relation::Same => continue,
+                    Relation::New => {
+                        gap.born.insert(path.clone());
+                    }
+                    Relation::Reborn => {
+                        gap.born.insert(path.clone());
+                        gap.ended.extend(before.map(|old| (path.clone(), *old)));
+                    }
+                    Relation::Later { missed } => gap.missed_versions += u64::from(missed),
+                }
+                gap.puts.insert(path);
+            }
+        }
+    }
+    Ok(gap)
+}
+
+/// Bounds of one record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Changes in a record that couples deletes with the puts that may be their other half.
+    pub(crate) changes: usize,
+    /// Bytes of those puts.
+    pub(crate) bytes: usize,
+}
+
+/// What the whole reconciliation happens under.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// The watcher's clock.
+    pub(crate) now: Millis,
+    /// A zxid that is higher than those of all deletes found.
+    pub(crate) upper: Zxid,
+    /// The resync that the Txns belong to.
+    pub(crate) resync: Option<Uuid>,
+}
+
+#[derive(Default)]
+struct Group<'a> {
+    edit: Option<&'a SeenEdit>,
+    changes: Vec<Change>,
+}
+
+impl Group<'_> {
+    fn has_put(&self, path: &ZnodePath) -> bool {
+        self.changes.iter().any(|one| one.path == *path && matches!(one.op, Op::Put { .. }))
+    }
+}
+
+/// The Txns that close the gap, ascending by zxid: `edits` are those that are not on record yet, ascending, and
+/// `gap.ended` holds confirmed paths only.
+///
+/// Each edit becomes a Txn of all that it lists, as in the stream. Deletes that no edit lists come last, together
+/// with the lives that began meanwhile (so that the applier can see a move), unless that would be too large.
+pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, limits: Limits) -> Vec<Txn> {
+    let mut groups: BTreeMap<Zxid, Group<'_>> = BTreeMap::new();
+    let mut ended = gap.ended.clone();
+    for edit in edits {
+        let group = groups.entry(edit.zxid).or_default();
+        group.edit = Some(edit);
+        for listed in &edit.edit.changes {
+            match (listed.op, live.nodes.get(&listed.path)) {
+                (EditOp::Put, Some(seen)) if seen.node.mzxid >= edit.zxid => {
+                    group.changes.push(put(&listed.path, seen, Some(edit)));
+                }
+                (EditOp::Put, _) => {}
+                (EditOp::Delete, _) => {
+                    let node = ended.remove(&listed.path);
+                    group.changes.extend(node.map(|node| delete(&listed.path, &node, ByEdit::Yes)));
+                }
+            }
+        }
+    }
+    for path in &gap.puts {
+        let Some(seen) = live.nodes.get(path) else { continue };
+        let group = groups.entry(seen.node.mzxid).or_default();
+        if !group.has_put(path) {
+            group.changes.push(put(path, seen, group.edit));
+        }
+    }
+    // A later life stands there: no feed saw the delete between the two, so none is claimed.
+    ended.retain(|path, _| !gap.puts.contains(path));
+    let last = if moment.resync.is_none() { couple(&mut groups, gap, &ended, limits) } else { Vec::new() };
+    let mut txns: Vec<Txn> = groups.into_iter().map(|(zxid, group)| txn(zxid, group, live, moment)).collect();
+    txns.extend(last.into_iter().map(|changes| {
+        txn(moment.upper, Group { edit: None, changes }, live, moment)
+    }));
+    txns
+}
+
+/// Takes the lives that began out of their groups and puts them with the deletes, if all of it fits one record;
+/// else the deletes stand alone, in records that each fit.
+fn couple(
+    groups: &mut BTreeMap<Zxid, Group<'_>>,
+    gap: &Gap,
+    ended: &BTreeMap<ZnodePath, Node>,
+    limits: Limits,
+) -> Vec<Vec<Change>> {
+    if ended.is_empty() {
+        return Vec::new();
+    }
+    let mut deletes: Vec<Change> = ended.iter().map(|(path, node)| delete(path, node, ByEdit::No)).collect();
+    let is_born = |change: &Change| gap.born.contains(&change.path);
+    let free = || groups.values().filter(|group| group.edit.is_none()).flat_map(|group| &group.changes);
+    let (count, bytes) = free().filter(|change| is_born(change)).fold((0, 0), |(count, bytes), change| {
+        let size = if let Op::Put { bytes, .. } = &change.op { bytes.len() } else { 0 };
+        (count + 1, bytes + size)
+    });
+    if count + deletes.len() > limits.changes || bytes > limits.bytes {
+        return deletes.chunks(limits.changes.max(1)).map(<[Change]>::to_vec).collect();
+    }
+    for group in groups.values_mut().filter(|group| group.edit.is_none()) {
+        deletes.extend(group.changes.extract_if(.., |change| is_born(change)));
+    }
+    groups.retain(|_, group| group.edit.is_some() || !group.changes.is_empty());
+    vec![deletes]
+}
+
+fn txn(zxid: Zxid, group: Group<'_>, live: &Live, moment: Moment) -> Txn {
+    let at = |change: &Change| match change.op {
+        Op::Put { .. } => live.nodes.get(&change.path).map(|seen| seen.at),
+        Op::Delete { .. } => None,
+    };
+    let latest = group.changes.iter().filter_map(at).max();
+    Txn {
+        zxid,
+        committed: group.edit.map(|edit| edit.at).or(latest).unwrap_or(moment.now),
+        seen: moment.now,
+        resync: moment.resync,
+        edit: group.edit.map(|edit| edit.edit.clone()),
+        changes: group.changes,
+    }
+}
+
+/// The records of a resync: begin, every live path, end.
+pub(crate) fn resync(
+    live: &Live,
+    gap: &Gap,
+    edits: &[SeenEdit],
+    id: Uuid,
+    moment: Moment,
+    limits: Limits,
+) -> Vec<Record> {
+    let all = Gap {
+        puts: live.nodes.keys().cloned().collect(),
+        born: BTreeSet::new(),
+        ended: gap.ended.clone(),
+        missed_versions: 0,
+    };
+    let txns = close(live, &all, edits, Moment { resync: Some(id), ..moment }, limits);
+    let count = live.nodes.len() as u64;
+    let end = ResyncEnd { id, seen: moment.now, count, unreadable: live.unreadable.clone() };
+    let begin = Record::ResyncBegin(ResyncBegin { id, seen: moment.now });
+    [begin].into_iter().chain(txns.into_iter().map(Record::Txn)).chain([Record::ResyncEnd(end)]).collect()
+}
+
+#[cfg(test)]
+mod tests;

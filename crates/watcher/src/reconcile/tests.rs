@@ -1,0 +1,183 @@
+//! `known` and `live` list znodes as `name czxid.version@mzxid`; `edits` as `name@zxid put a del b`. What is printed are
+//! the Txns in their order.
+
+use change::{Edit, EditChange, Lifetime};
+use expect_test::{Expect, expect};
+
+use super::*;
+
+fn path(name: &str) -> ZnodePath {
+    format!("assets/m/charts/{name}").parse().expect("a path")
+}
+
+fn node(text: &str) -> Node {
+    let (life, mzxid) = text.split_once('@').expect("czxid.version@mzxid");
+    let (czxid, version) = life.split_once('.').expect("czxid.version");
+    Node {
+        czxid: czxid.parse().expect("a czxid"),
+        version: version.parse().expect("a version"),
+        mzxid: Zxid(mzxid.parse().expect("an mzxid")),
+    }
+}
+
+fn tree(text: &str) -> Tree {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    Tree::new(words.chunks(2).map(|pair| (path(pair[0]), node(pair[1]))).collect())
+}
+
+fn live(text: &str) -> Live {
+    let seen = |node: &Node| Seen {
+        node: *node,
+        at: Millis(node.mzxid.0 * 10),
+        lifetime: Lifetime::Persistent,
+        bytes: b"x".to_vec(),
+    };
+    let nodes = tree(text).nodes().iter().map(|(path, node)| (path.clone(), seen(node))).collect();
+    Live { nodes, unreadable: vec![] }
+}
+
+fn edit(line: &str) -> SeenEdit {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (name, zxid) = words[0].split_once('@').expect("name@zxid");
+    let change = |pair: &[&str]| EditChange {
+        path: path(pair[1]),
+        op: if pair[0] == "put" { EditOp::Put } else { EditOp::Delete },
+        sha256: None,
+    };
+    let edit = Edit {
+        v: 1,
+        id: name.to_owned(),
+        of: name.to_owned(),
+        part: 1,
+        parts: 1,
+        author: "ann".to_owned(),
+        message: "why".to_owned(),
+        traceparent: None,
+        rollback_of: None,
+        changes: words[1..].chunks(2).map(change).collect(),
+    };
+    SeenEdit { zxid: Zxid(zxid.parse().expect("a zxid")), at: Millis(1), edit }
+}
+
+fn print(txn: &Txn) -> String {
+    let edit = txn.edit.as_ref().map(|edit| format!(" {}", edit.id)).unwrap_or_default();
+    let one = |one: &Change| match one.op {
+        Op::Put { version, mzxid, by_edit, .. } => {
+            let by_edit = if by_edit { " by edit" } else { "" };
+            format!("put {} {}.{version}@{}{by_edit}", one.path.name(), one.czxid, mzxid.0)
+        }
+        Op::Delete { by_edit } => {
+            format!("del {} {}{}", one.path.name(), one.czxid, if by_edit { " by edit" } else { "" })
+        }
+    };
+    format!("{}{edit}: {}\n", txn.zxid.0, txn.changes.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+const MOMENT: Moment = Moment { now: Millis(5), upper: Zxid(99), resync: None };
+
+fn check(known: &str, standing: &str, edits: &str, limit: usize, expected: Expect) {
+    let (mut known, live) = (tree(known), live(standing));
+    let gap = compare(&known, &live).expect("no other history");
+    let edits: Vec<SeenEdit> = edits.lines().map(edit).collect();
+    let limits = Limits { changes: limit, bytes: 1_000 };
+    let txns = close(&live, &gap, &edits, MOMENT, limits);
+    expected.assert_eq(&txns.iter().map(print).collect::<String>());
+    txns.into_iter().for_each(|txn| known.fold(&Record::Txn(txn)));
+    assert_eq!(known, tree(standing), "the record equals what stands");
+}
+
+#[test]
+fn what_was_written_meanwhile_is_grouped_by_transaction_in_order() {
+    check("a 1.0@1 b 2.0@2", "a 1.2@9 b 2.1@7 c 9.0@9", "", 10, expect![[r#"
+        7: put b 2.1@7
+        9: put a 1.2@9, put c 9.0@9
+    "#]]);
+}
+
+#[test]
+fn deletes_come_last_and_with_the_lives_that_began_so_that_a_move_is_seen() {
+    check("a 1.0@1 b 2.0@2", "b 2.1@7 c 6.0@6", "", 10, expect![[r#"
+        7: put b 2.1@7
+        99: del a 1, put c 6.0@6
+    "#]]);
+}
+
+#[test]
+fn too_many_to_couple_are_split() {
+    check("a 1.0@1 b 2.0@2 c 3.0@3", "d 6.0@6", "", 2, expect![[r#"
+        6: put d 6.0@6
+        99: del a 1, del b 2
+        99: del c 3
+    "#]]);
+}
+
+#[test]
+fn an_edit_made_meanwhile_is_one_txn_of_all_that_it_lists() {
+    check("a 1.0@1 b 2.0@2", "b 2.1@7 c 7.0@7", "e1@7 put b put c del a", 10, expect![[r#"
+        7 e1: put b 2.1@7 by edit, put c 7.0@7 by edit, del a 1 by edit
+    "#]]);
+}
+
+#[test]
+fn an_edit_whose_work_was_overwritten_is_on_record_unattributed() {
+    check("a 1.0@1 b 2.0@2", "a 1.2@9 b 2.1@7", "e1@7 put a put b\ne2@9 put a", 10, expect![[r#"
+        7 e1: put a 1.2@9, put b 2.1@7 by edit
+        9 e2: put a 1.2@9 by edit
+    "#]]);
+}
+
+#[test]
+fn a_recreate_claims_no_delete_unless_an_edit_tells_of_it() {
+    check("a 1.0@1", "a 8.0@8", "", 10, expect![[r#"
+        8: put a 8.0@8
+    "#]]);
+    check("a 1.0@1", "a 8.0@8", "e1@7 del a\ne2@8 put a", 10, expect![[r#"
+        7 e1: del a 1 by edit
+        8 e2: put a 8.0@8 by edit
+    "#]]);
+}
+
+#[test]
+fn nothing_is_missing_below_a_subtree_that_could_not_be_read() {
+    let mut standing = live("");
+    standing.unreadable = vec!["assets/m".parse().expect("a path")];
+    assert_eq!(compare(&tree("a 1.0@1"), &standing), Ok(Gap::default()));
+}
+
+#[test]
+fn a_live_tree_that_is_behind_is_another_history() {
+    for (known, standing) in [("a 5.2@9", "a 5.1@7"), ("a 5.2@9", "a 4.9@12"), ("a 5.2@9", "a 5.2@10")] {
+        assert!(compare(&tree(known), &live(standing)).is_err(), "{known} {standing}");
+    }
+}
+
+#[test]
+fn a_resync_sends_every_live_path_and_leaves_the_deletes_to_its_end() {
+    let (mut known, standing) = (tree("a 1.0@1 gone 2.0@2"), live("a 1.0@1 b 3.0@3"));
+    let gap = compare(&known, &standing).expect("no other history");
+    let id = Uuid::from_u128(1);
+    let limits = Limits { changes: 10, bytes: 1_000 };
+    let records = resync(&standing, &gap, &[], id, MOMENT, limits);
+    let changes = |record: &Record| match record {
+        Record::Txn(txn) if txn.resync == Some(id) => print(txn),
+        Record::Txn(_) | Record::Term(_) => panic!("not of this resync"),
+        Record::ResyncBegin(_) => "begin\n".to_owned(),
+        Record::ResyncEnd(end) => format!("end of {}\n", end.count),
+    };
+    expect![[r#"
+        begin
+        1: put a 1.0@1
+        3: put b 3.0@3
+        end of 2
+    "#]]
+    .assert_eq(&records.iter().map(changes).collect::<String>());
+    records.iter().for_each(|record| known.fold(record));
+    assert_eq!(known, tree("a 1.0@1 b 3.0@3"));
+}
+
+#[test]
+fn changes_that_the_stream_claimed_to_be_past_are_told_apart() {
+    let standing = live("a 1.2@9 b 2.1@7");
+    let gap = compare(&tree("a 1.0@1 b 2.0@2"), &standing).expect("no other history");
+    assert_eq!((gap.older_than(&standing, Zxid(8)), gap.missed_versions), (1, 1));
+}

@@ -1,0 +1,270 @@
+//! From a connection to a stream: watch, prove that the ensemble is the known one, take a snapshot, reconcile.
+
+use change::{Record, Zxid};
+use uuid::Uuid;
+
+use super::{Error, Halt, Term, clocks};
+use crate::canary::Canary;
+use crate::feed::{Input, Why};
+use crate::reconcile::{self, Gap, Limits, Live, Moment};
+use crate::seen::SeenEdit;
+use crate::stats::{Phase, add};
+use crate::zookeeper::Trouble;
+
+/// Why a rebuild did not come to its end.
+enum Failed {
+    /// It says nothing about the ensemble; the session's next events decide.
+    Trouble(Trouble),
+    Halt(Halt),
+}
+
+impl From<Trouble> for Failed {
+    fn from(trouble: Trouble) -> Self {
+        Failed::Trouble(trouble)
+    }
+}
+
+impl From<Halt> for Failed {
+    fn from(halt: Halt) -> Self {
+        Failed::Halt(halt)
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed::Halt(error.into())
+    }
+}
+
+impl Term {
+    /// Rebuilds the stream. If the connection breaks meanwhile, the feed stays broken until it is back.
+    pub(super) async fn rebuild(&mut self, why: Why) -> Result<(), Halt> {
+        match why {
+            Why::Reconnect => add(&self.stats.reconnects, 1),
+            Why::SilentCanary => {
+                add(&self.stats.silent_canaries, 1);
+                tracing::warn!("the watch is dead: the canary's event did not come; watching again");
+            }
+            Why::Start | Why::Periodic | Why::Requested => {}
+        }
+        self.phase(Phase::Reconciling, reason(why)).await?;
+        let stop = self.stop.clone();
+        let rebuilt = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(Halt::Stop),
+            found = self.look() => found,
+        };
+        let rebuilt = match rebuilt {
+            Ok(found) => self.record(found, why).await,
+            Err(failed) => Err(failed),
+        };
+        match rebuilt {
+            Ok(high) => {
+                self.feed.step(Input::Rebuilt(high), &mut self.log.known.tree, clocks());
+                self.phase(Phase::Streaming, reason(why)).await
+            }
+            Err(Failed::Halt(halt)) => Err(halt),
+            Err(Failed::Trouble(trouble)) if trouble.is_answer() => {
+                let reason = format!("{trouble}: {}", trouble.source);
+                Err(Error::Session { reason }.into())
+            }
+            Err(Failed::Trouble(trouble)) => {
+                let text = format!("{trouble}: {}", trouble.source);
+                tracing::warn!(trouble = %text, "ZooKeeper cannot be read; waiting for the connection");
+                self.phase(Phase::Disconnected, &text).await?;
+                self.trouble = Some(text);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a look at the ensemble has found.
+struct Found {
+    live: Live,
+    gap: Gap,
+    /// Edits that are not on record, ascending.
+    edits: Vec<SeenEdit>,
+    /// Requests for a resync.
+    requests: Vec<String>,
+    /// Higher than the zxid of anything found.
+    upper: Zxid,
+}
+
+impl Term {
+    /// Watches, proves, reads and compares. Appends nothing.
+    async fn look(&mut self) -> Result<Found, Failed> {
+        self.ensemble.watch().await?;
+        self.ensemble.sync().await?;
+        self.check_generation().await?;
+        self.prove().await?;
+        let requests = self.ensemble.resync_requests().await?;
+        let mut live = self.ensemble.snapshot().await?;
+        self.bend(&mut live);
+        let edits = self.ensemble.new_edits(self.log.known.edits).await?;
+        let mut gap = match self.compare(&live) {
+            Ok(gap) => gap,
+            Err(behind) => return Err(self.freeze_for_good(behind.to_string()).await?.into()),
+        };
+        let missing = gap.missing();
+        if !missing.is_empty() {
+            let absent = self.ensemble.absent(&missing).await?;
+            gap.ended.retain(|path, _| gap.puts.contains(path) || absent.contains(path));
+        }
+        let upper = self.write_canary().await?;
+        Ok(Found { live, gap, edits, requests, upper })
+    }
+
+    /// Ends the term, or freezes, unless the ensemble is in this term's generation.
+    async fn check_generation(&mut self) -> Result<(), Failed> {
+        let ours = self.generation;
+        let theirs = self.ensemble.session().generation().await;
+        match theirs.map_err(|source| Trouble::new("read the generation", source))? {
+            Some(theirs) if theirs == ours => Ok(()),
+            Some(theirs) if theirs.n > ours.n => Err(Error::Generation { ours, theirs }.into()),
+            _ if self.is_broken() => Ok(()),
+            Some(theirs) => Err(Halt::Freeze(format!(
+                "the ensemble's generation is {theirs}, the one on record is {ours}"
+            ))
+            .into()),
+            None => Err(Halt::Freeze(format!(
+                "the ensemble has no generation any more, the one on record is {ours}"
+            ))
+            .into()),
+        }
+    }
+
+    /// The same while streaming, when the generation was touched.
+    pub(super) async fn check_generation_now(&mut self) -> Result<(), Halt> {
+        match self.check_generation().await {
+            Ok(()) => Ok(()),
+            Err(Failed::Halt(halt)) => Err(halt),
+            // The rebuild after the reconnect looks again.
+            Err(Failed::Trouble(trouble)) => {
+                self.trouble = Some(format!("{trouble}: {}", trouble.source));
+                Ok(())
+            }
+        }
+    }
+
+    /// Freezes unless the canary is the one that we wrote last and new transactions come after the known ones.
+    async fn prove(&mut self) -> Result<(), Failed> {
+        let live = self.ensemble.canary().await?;
+        if let Err(stranger) = self.log.canary.check(live.as_deref())
+            && !self.is_broken()
+        {
+            let reason = format!("the ensemble is not the one on record: {stranger}");
+            return Err(Halt::Freeze(reason).into());
+        }
+        let last = self.log.canary.acknowledged.map(|last| last.mzxid).max(self.log.known.tree.last_zxid());
+        let written = self.write_canary().await?;
+        match last {
+            Some(last) if written <= last && !self.is_broken() => {
+                let reason = format!("a new transaction has zxid {written}, which is behind {last} on record");
+                Err(self.freeze_for_good(reason).await?.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn write_canary(&mut self) -> Result<Zxid, Failed> {
+        let nonce = Uuid::new_v4();
+        self.sending(nonce).await?;
+        let zxid = self.ensemble.write_canary(nonce).await?;
+        crate::fail::Fail::strike(self.config.fail, crate::fail::FailPoint::AfterCanary);
+        self.log.save_canary(Canary::confirmed(nonce, zxid)).await?;
+        Ok(zxid)
+    }
+
+    /// Appends what was found, and returns from where the stream goes on.
+    async fn record(&mut self, found: Found, why: Why) -> Result<Zxid, Failed> {
+        let Found { live, gap, mut edits, requests, upper } = found;
+        self.count(&live, &gap);
+        let whole = self.log.known.whole && requests.is_empty();
+        let moment = Moment { now: clocks().wall, upper, resync: None };
+        let limits = Limits { changes: self.config.coupled_changes, bytes: self.config.coupled_bytes };
+        let records: Vec<Record> = if whole {
+            let txns = reconcile::close(&live, &gap, &edits, moment, limits);
+            txns.into_iter().map(Record::Txn).collect()
+        } else {
+            self.phase(Phase::Resyncing, reason(why)).await?;
+            if self.log.known.edits.is_none() {
+                // Nothing was ever on record: of the edits, those that explain what stands there now.
+                let written: std::collections::BTreeSet<Zxid> =
+                    live.nodes.values().map(|seen| seen.node.mzxid).collect();
+                edits.retain(|edit| written.contains(&edit.zxid));
+            }
+            reconcile::resync(&live, &gap, &edits, Uuid::new_v4(), moment, limits)
+        };
+        records.iter().for_each(|record| self.log.known.absorb(record));
+        self.log.append(&records, &self.stop).await?;
+        self.ensemble.edits_recorded();
+        if !whole {
+            self.log.save().await?;
+            add(&self.stats.resyncs, 1);
+            for request in &requests {
+                self.ensemble.served(request).await?;
+            }
+        }
+        Ok(upper)
+    }
+
+    fn count(&self, live: &Live, gap: &Gap) {
+        add(&self.stats.unreadable, live.unreadable.len() as u64);
+        if self.log.known.whole {
+            add(&self.stats.missed_versions, gap.missed_versions);
+            let silent = self.feed.mark().map_or(0, |mark| gap.older_than(live, mark));
+            add(&self.stats.silent_misses, silent);
+        }
+    }
+
+    #[cfg(not(feature = "broken"))]
+    fn compare(&self, live: &Live) -> Result<Gap, crate::seen::Behind> {
+        reconcile::compare(&self.log.known.tree, live)
+    }
+
+    #[cfg(not(feature = "broken"))]
+    fn bend(&self, _live: &mut Live) {}
+
+    #[cfg(not(feature = "broken"))]
+    fn is_broken(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "broken")]
+    fn compare(&self, live: &Live) -> Result<Gap, crate::seen::Behind> {
+        let mut known = self.log.known.tree.clone();
+        loop {
+            match reconcile::compare(&known, live) {
+                Err(behind) if self.is_broken() => {
+                    let mut nodes = known.nodes().clone();
+                    nodes.remove(&behind.path);
+                    known = change::Tree::new(nodes);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    #[cfg(feature = "broken")]
+    fn bend(&self, live: &mut Live) {
+        if self.is_broken() {
+            live.unreadable.clear();
+        }
+    }
+
+    #[cfg(feature = "broken")]
+    fn is_broken(&self) -> bool {
+        self.config.broken == Some(crate::fail::Broken::NoNodeIsDelete)
+    }
+}
+
+fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Start => "the term begins",
+        Why::Reconnect => "the connection is back",
+        Why::SilentCanary => "the watch was dead",
+        Why::Periodic => "a regular comparison",
+        Why::Requested => "a resync was requested",
+    }
+}

@@ -1,0 +1,373 @@
+//! The watcher's side of ZooKeeper: events and replies as the feed's inputs, and the reads of a rebuild.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::pin::Pin;
+
+use change::{Lifetime, Millis, Node, ZnodePath, Zxid};
+use uuid::Uuid;
+use zookeeper_client::{
+    Acls, AddWatchMode, Client, CreateMode, Error as ZkError, EventType, PersistentWatcher, SessionState, Stat,
+    WatchedEvent,
+};
+
+use crate::feed::{CANARY, Connection, Input, Kind};
+use crate::reconcile::Live;
+use crate::seen::{Reply, Seen, SeenEdit};
+use crate::stream::{Answer, Read};
+
+/// The watched roots, without a leading slash.
+pub(crate) const ROOTS: [&str; 4] = ["assets", "settings", "endpoints", "control/approvals"];
+
+/// What is taken in at once before it is worked on.
+const TAKE: usize = 512;
+
+/// Something failed that says nothing about what stands in ZooKeeper: nearly always the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}")]
+pub(crate) struct Trouble {
+    /// What was being done.
+    pub(crate) doing: &'static str,
+    #[source]
+    pub(crate) source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Trouble {
+    pub(crate) fn new(
+        doing: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Trouble {
+        Trouble { doing, source: source.into() }
+    }
+}
+
+impl Trouble {
+    /// Whether the server has answered, so that no reconnect will mend it.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(
+            self.source.downcast_ref(),
+            Some(ZkError::BadVersion | ZkError::NodeExists | ZkError::NoAuth | ZkError::NoNode)
+        )
+    }
+}
+
+type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// One session and what is outstanding on it.
+///
+/// The session has no one-shot watches: on ZooKeeper 3.8 one at the same path would end the recursive one
+/// (ZOOKEEPER-4466).
+pub(crate) struct Ensemble {
+    session: zk::Session,
+    watcher: Option<PersistentWatcher>,
+    reads: VecDeque<Pending<Answer>>,
+    beat: Option<(Uuid, Pending<Result<Stat, ZkError>>)>,
+    /// The version that the canary stands at.
+    canary_version: i32,
+    /// Edit records that are on record, or were none.
+    edits: BTreeSet<String>,
+    /// The same, once the rebuild that has read them is done.
+    edits_next: BTreeSet<String>,
+}
+
+/// What happened next.
+pub(crate) enum Told {
+    /// Inputs of the feed, in order.
+    Inputs(Vec<Input>),
+    /// The canary's write came back.
+    Beaten(Uuid, Result<Zxid, ZkError>),
+}
+
+impl Ensemble {
+    pub(crate) fn new(session: zk::Session) -> Ensemble {
+        Ensemble {
+            session,
+            watcher: None,
+            reads: VecDeque::new(),
+            beat: None,
+            canary_version: -1,
+            edits: BTreeSet::new(),
+            edits_next: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn session(&self) -> &zk::Session {
+        &self.session
+    }
+
+    fn client(&self) -> &Client {
+        self.session.client()
+    }
+
+    /// Sets the recursive watch anew and forgets every outstanding read.
+    ///
+    /// zookeeper-client 0.11.2 does not set recursive watches again after a reconnect, and no server sends what
+    /// happened in between (ZOOKEEPER-4698). The old watcher goes only when the new one stands, so that the session's
+    /// own events are never missed.
+    pub(crate) async fn watch(&mut self) -> Result<(), Trouble> {
+        self.reads.clear();
+        self.beat = None;
+        let watcher = self.client().watch("/", AddWatchMode::PersistentRecursive).await;
+        let watcher = watcher.map_err(|source| Trouble::new("set the recursive watch", source))?;
+        self.watcher = Some(watcher);
+        Ok(())
+    }
+
+    /// Waits for what comes next, and takes all that is there already. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Told {
+        let first = {
+            let Ensemble { watcher, reads, beat, .. } = self;
+            tokio::select! {
+                biased;
+                event = event(watcher) => First::Event(event),
+                answer = head(reads) => First::Answer(answer),
+                stat = confirmed(beat) => First::Beat(stat),
+            }
+        };
+        let mut inputs = Vec::new();
+        match first {
+            First::Event(event) => {
+                inputs.extend(self.input(event));
+                self.take_events(TAKE, &mut inputs);
+            }
+            First::Answer(answer) => {
+                self.reads.pop_front();
+                // Every event that the server sent before this reply is here: it goes first.
+                self.take_events(usize::MAX, &mut inputs);
+                inputs.push(Input::Answer(answer));
+            }
+            First::Beat(stat) => {
+                let nonce = self.beat.take().map(|(nonce, _)| nonce).unwrap_or_default();
+                if let Ok(stat) = &stat {
+                    self.canary_version = stat.version;
+                }
+                return Told::Beaten(nonce, stat.map(|stat| Zxid(stat.mzxid)));
+            }
+        }
+        Told::Inputs(inputs)
+    }
+
+    fn take_events(&mut self, most: usize, inputs: &mut Vec<Input>) {
+        while inputs.len() < most
+            && let Some(event) = now(event(&mut self.watcher))
+        {
+            inputs.extend(self.input(event));
+        }
+    }
+
+    fn input(&mut self, event: WatchedEvent) -> Option<Input> {
+        let kind = match event.event_type {
+            EventType::Session => {
+                return Some(Input::Connection(match event.session_state {
+                    SessionState::Disconnected => Connection::Lost,
+                    SessionState::SyncConnected | SessionState::ConnectedReadOnly => Connection::Back,
+                    SessionState::AuthFailed | SessionState::Expired | SessionState::Closed => {
+                        // Nothing may be asked of it any more.
+                        self.watcher = None;
+                        Connection::Over
+                    }
+                }));
+            }
+            EventType::NodeCreated => Kind::Created,
+            EventType::NodeDataChanged => Kind::Set,
+            EventType::NodeDeleted => Kind::Deleted,
+            EventType::NodeChildrenChanged => return None,
+        };
+        let zxid = (event.zxid > 0).then_some(Zxid(event.zxid));
+        Some(Input::Event { path: event.path, kind, zxid })
+    }
+
+    /// Sends a read. Requests leave when they are called for, so the order of the calls is the order of the replies.
+    pub(crate) fn send(&mut self, read: &Read) {
+        let node = self.client().get_data(&read.path);
+        let parent = read.parent.as_ref().map(|parent| self.client().check_stat(parent));
+        self.reads.push_back(Box::pin(async move {
+            let reply = reply(node.await);
+            let parent = match parent {
+                Some(parent) => parent.await.ok().flatten(),
+                None => None,
+            };
+            Answer { reply, upper: parent.map(|stat| Zxid(stat.pzxid)) }
+        }));
+    }
+
+    /// Sends the canary's next nonce.
+    pub(crate) fn beat(&mut self, nonce: Uuid) {
+        let text = nonce.to_string();
+        let stat = self.client().set_data(CANARY, text.as_bytes(), Some(self.canary_version));
+        self.beat = Some((nonce, Box::pin(stat)));
+    }
+
+    /// Lets the server that we are connected to catch up with the leader.
+    pub(crate) async fn sync(&mut self) -> Result<(), Trouble> {
+        self.client().sync("/").await.map_err(|source| Trouble::new("sync", source))
+    }
+
+    /// Reads the canary; `None` if none stands.
+    pub(crate) async fn canary(&mut self) -> Result<Option<Vec<u8>>, Trouble> {
+        match self.client().get_data(CANARY).await {
+            Ok((bytes, stat)) => {
+                self.canary_version = stat.version;
+                Ok(Some(bytes))
+            }
+            Err(ZkError::NoNode) => {
+                self.canary_version = -1;
+                Ok(None)
+            }
+            Err(source) => Err(Trouble::new("read the canary", source)),
+        }
+    }
+
+    /// Writes the canary and waits for it; [`Ensemble::canary`] comes before.
+    pub(crate) async fn write_canary(&mut self, nonce: Uuid) -> Result<Zxid, Trouble> {
+        let failed = |source| Trouble::new("write the canary", source);
+        let text = nonce.to_string();
+        let stat = if self.canary_version >= 0 {
+            let set = self.client().set_data(CANARY, text.as_bytes(), Some(self.canary_version));
+            set.await.map_err(failed)?
+        } else {
+            let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+            let parent = CANARY.rsplit_once('/').map_or("/", |(parent, _)| parent);
+            self.client().mkdir(parent, &options).await.map_err(failed)?;
+            self.client().create(CANARY, text.as_bytes(), &options).await.map_err(failed)?.0
+        };
+        self.canary_version = stat.version;
+        Ok(Zxid(stat.mzxid))
+    }
+
+    /// The names below `control/resync`.
+    pub(crate) async fn resync_requests(&mut self) -> Result<Vec<String>, Trouble> {
+        match self.client().list_children("/control/resync").await {
+            Ok(names) => Ok(names),
+            Err(ZkError::NoNode) => Ok(Vec::new()),
+            Err(source) => Err(Trouble::new("list the requests for a resync", source)),
+        }
+    }
+
+    /// Removes a request that was served.
+    pub(crate) async fn served(&mut self, name: &str) -> Result<(), Trouble> {
+        match self.client().delete(&format!("/control/resync/{name}"), None).await {
+            Ok(()) | Err(ZkError::NoNode) => Ok(()),
+            Err(source) => Err(Trouble::new("remove a request for a resync", source)),
+        }
+    }
+
+    /// Reads every live path. A watched root that is missing counts as unreadable: that it is gone says that something
+    /// is wrong with the ensemble, not that everything was deleted.
+    pub(crate) async fn snapshot(&mut self) -> Result<Live, Trouble> {
+        let snapshot = self.session.read_tree(&ROOTS).await;
+        let snapshot = snapshot.map_err(|source| Trouble::new("read the tree", source))?;
+        let mut live = Live { nodes: snapshot.nodes.into_iter().map(convert).collect(), unreadable: snapshot.unreadable };
+        for root in ROOTS {
+            let stat = self.client().check_stat(&format!("/{root}")).await;
+            if stat.map_err(|source| Trouble::new("look for a watched root", source))?.is_none() {
+                live.unreadable.extend(root.parse());
+            }
+        }
+        Ok(live)
+    }
+
+    /// Of these paths, those at which nothing stands.
+    pub(crate) async fn absent(&mut self, paths: &[ZnodePath]) -> Result<BTreeSet<ZnodePath>, Trouble> {
+        let mut absent = BTreeSet::new();
+        let client = self.client();
+        for chunk in paths.chunks(TAKE) {
+            let ask = |path: &ZnodePath| client.check_stat(&format!("/{}", path.as_str()));
+            let asked: Vec<_> = chunk.iter().map(|path| (path, ask(path))).collect();
+            for (path, stat) in asked {
+                match stat.await {
+                    Ok(None) => drop(absent.insert(path.clone())),
+                    Ok(Some(_)) | Err(ZkError::NoAuth) => {}
+                    Err(source) => return Err(Trouble::new("confirm a delete", source)),
+                }
+            }
+        }
+        Ok(absent)
+    }
+
+    /// Reads the edit records that were not read before and are newer than `after`, ascending.
+    pub(crate) async fn new_edits(&mut self, after: Option<Zxid>) -> Result<Vec<SeenEdit>, Trouble> {
+        let names = match self.client().list_children("/edits").await {
+            Ok(names) => BTreeSet::from_iter(names),
+            Err(ZkError::NoNode) => BTreeSet::new(),
+            Err(source) => return Err(Trouble::new("list the edits", source)),
+        };
+        let new: Vec<&String> = names.difference(&self.edits).collect();
+        let mut edits = Vec::new();
+        let client = self.client();
+        for chunk in new.chunks(TAKE) {
+            let ask = |name: &&String| client.get_data(&format!("/edits/{name}"));
+            let asked: Vec<_> = chunk.iter().map(|name| (*name, ask(name))).collect();
+            for (name, node) in asked {
+                match reply(node.await) {
+                    Reply::Found(seen) => edits.extend(SeenEdit::parse(name, &seen)),
+                    Reply::Gone | Reply::Forbidden => {}
+                    Reply::Lost => return Err(Trouble::new("read the edits", "the connection broke")),
+                }
+            }
+        }
+        self.edits_next = names;
+        edits.retain(|edit| Some(edit.zxid) > after);
+        edits.sort_by_key(|edit| edit.zxid);
+        Ok(edits)
+    }
+
+    /// What [`Ensemble::new_edits`] has read is on record.
+    pub(crate) fn edits_recorded(&mut self) {
+        self.edits = std::mem::take(&mut self.edits_next);
+    }
+}
+
+enum First {
+    Event(WatchedEvent),
+    Answer(Answer),
+    Beat(Result<Stat, ZkError>),
+}
+
+async fn event(watcher: &mut Option<PersistentWatcher>) -> WatchedEvent {
+    match watcher {
+        Some(watcher) => watcher.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn head(reads: &mut VecDeque<Pending<Answer>>) -> Answer {
+    match reads.front_mut() {
+        Some(read) => read.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn confirmed(beat: &mut Option<(Uuid, Pending<Result<Stat, ZkError>>)>) -> Result<Stat, ZkError> {
+    match beat {
+        Some((_, stat)) => stat.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The future's output if it is ready at once.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(value) => Some(value),
+        std::task::Poll::Pending => None,
+    }
+}
+
+fn reply(node: Result<(Vec<u8>, Stat), ZkError>) -> Reply {
+    match node {
+        Ok((bytes, stat)) => Reply::Found(Seen {
+            node: Node { czxid: stat.czxid, mzxid: Zxid(stat.mzxid), version: stat.version },
+            at: Millis(stat.mtime),
+            lifetime: Lifetime::of_owner(stat.ephemeral_owner),
+            bytes,
+        }),
+        Err(ZkError::NoNode) => Reply::Gone,
+        Err(ZkError::NoAuth) => Reply::Forbidden,
+        Err(_) => Reply::Lost,
+    }
+}
+
+fn convert((path, found): (ZnodePath, zk::Found)) -> (ZnodePath, Seen) {
+    let node = Node { czxid: found.czxid, mzxid: found.mzxid, version: found.version };
+    (path, Seen { node, at: found.mtime, lifetime: found.lifetime, bytes: found.bytes })
+}

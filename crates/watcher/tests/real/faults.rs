@@ -1,0 +1,183 @@
+//! What comes out while connections, servers and watchers fail.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use change::{Fence, Record};
+use watcher::{Error, Phase};
+
+use super::bench::{Bench, chart};
+use super::proxy::Proxy;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_and_restarted_server_stops_no_events() {
+    let mut bench = Bench::start().await;
+    bench.put("a", "1").await;
+    let running = bench.stream().await;
+    for round in 0..2 {
+        bench.zookeeper.restart().await.expect("a restart");
+        bench.reconnect().await;
+        bench.put("a", &format!("after {round}")).await;
+        bench.until_equal().await;
+    }
+    // Streamed, not found by a reconciliation: the watch works again.
+    running.reach(Phase::Streaming).await;
+    let reconnects = running.stats.reconnects.load(Ordering::Relaxed);
+    assert!(reconnects >= 2, "{reconnects} reconnects");
+    bench.put("b", "1").await;
+    bench.until_equal().await;
+    bench.delete("b").await;
+    bench.until_equal().await;
+    assert_eq!(running.stats.reconnects.load(Ordering::Relaxed), reconnects);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_missed_while_the_connection_is_cut_deletes_included() {
+    let mut bench = Bench::start().await;
+    for name in ["a", "b", "c", "d"] {
+        bench.put(name, "1").await;
+    }
+    let proxy = Proxy::start(bench.zookeeper.connect()).await;
+    let running = bench.watch_at(&proxy.address()).await;
+    running.reach(Phase::Streaming).await;
+    bench.until_equal().await;
+    bench.take_printed();
+    proxy.cut();
+    running.reach(Phase::Disconnected).await;
+    bench.delete("a").await;
+    bench.edit("e1", &["-b", "=c"]).await;
+    bench.put("d", "2").await;
+    bench.put("d", "3").await;
+    bench.put("e", "1").await;
+    proxy.mend();
+    bench.until_equal().await;
+    assert_eq!(bench.take_printed(), ["e1: -b*, +c.1* e1 1", "+d.2 3", "-a, +e.0 1"]);
+    assert_eq!(running.stats.missed_versions.load(Ordering::Relaxed), 1);
+    assert_eq!(running.stats.silent_misses.load(Ordering::Relaxed), 0);
+    running.reach(Phase::Streaming).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_missed_while_no_watcher_runs_whether_it_was_stopped_or_killed() {
+    let mut bench = Bench::start().await;
+    bench.config.checkpoint_every = Duration::from_secs(3_600);
+    for round in 0..2 {
+        for name in ["a", "b", "c"] {
+            bench.put(name, "1").await;
+        }
+        let running = bench.stream().await;
+        bench.until_equal().await;
+        // Only in the log if it is killed now: no checkpoint has it.
+        bench.put("late", &format!("{round}")).await;
+        bench.until_equal().await;
+        match round {
+            0 => running.stop().await,
+            _ => running.kill().await,
+        }
+        bench.take_printed();
+        bench.delete("late").await;
+        bench.edit(&format!("e{round}"), &["-a", "=b"]).await;
+        bench.delete("c").await;
+        let running = bench.stream().await;
+        bench.until_equal().await;
+        assert_eq!(
+            bench.take_printed(),
+            ["term of generation 1".to_owned(), format!("e{round}: -a*, +b.{}* e{round} 1", 1 + 2 * round), "-c, -late".to_owned()]
+        );
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stands_still_costs_at_most_the_session() {
+    let mut bench = Bench::start().await;
+    bench.put("a", "1").await;
+    let running = bench.stream().await;
+    bench.until_equal().await;
+    bench.zookeeper.stop_process().expect("a server");
+    running.reach(Phase::Disconnected).await;
+    bench.zookeeper.cont().expect("a server");
+    bench.reconnect().await;
+    bench.put("a", "2").await;
+    bench.delete("a").await;
+    bench.put("b", "1").await;
+    // The session may have been lost or not: the supervisor begins a new term then.
+    let running = tokio::select! {
+        () = bench.until_equal() => running,
+        error = async { running.stats.state.subscribe().wait_for(|_| false).await.err() } => {
+            drop(error);
+            bench.stream().await
+        }
+    };
+    bench.until_equal().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_that_was_overtaken_appends_nothing_more() {
+    let mut bench = Bench::start().await;
+    let old = bench.stream().await;
+    let new = bench.stream().await;
+    bench.put("a", "1").await;
+    bench.until_equal().await;
+    let error = old.fails().await;
+    assert!(matches!(error, Error::Fenced { .. }), "{error:?}");
+    assert_eq!(error.advice(), watcher::Advice::Restart);
+    let second = bench.records.iter().position(|(_, record)| matches!(record, Record::Term(_)) ).expect("a term");
+    let fences: Vec<Fence> = bench.records[second..].iter().map(|(fence, _)| *fence).collect();
+    assert!(fences.is_sorted(), "{fences:?}");
+    new.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resync_is_made_on_request_and_its_request_removed() {
+    let mut bench = Bench::start().await;
+    bench.put("a", "1").await;
+    let running = bench.stream().await;
+    bench.until_equal().await;
+    bench.take_printed();
+    let id = bench.writer.request_resync("a test").await.expect("a request");
+    bench.until("the resync's end", |bench| {
+        bench.printed().last().is_some_and(|last| last == "resync ends with 1")
+    })
+    .await;
+    assert_eq!(bench.take_printed(), ["resync begins", "+a.0 1", "resync ends with 1"]);
+    running.reach(Phase::Streaming).await;
+    let request = bench.writer.client().check_stat(&format!("/control/resync/{id}")).await;
+    assert_eq!(request.expect("a look"), None);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_resync_deletes_nothing_and_is_made_again() {
+    // The queue takes the resync's first records and then is full.
+    let mut bench = Bench::with_queue(|queue| queue.max_records = 12).await;
+    bench.config.append_records = 1;
+    for n in 0..15 {
+        bench.put(&format!("c{n:02}"), "1").await;
+    }
+    let running = bench.watch().await;
+    bench.until("the queue is full", |bench| bench.records.len() == 12).await;
+    running.stop().await;
+    assert_eq!(bench.tree.nodes().len(), 10);
+    bench.delete("c00").await;
+    // Room again, as after trimming.
+    let topic = change::Topic::Changes.name("test");
+    let running = bench.watch().await;
+    trim(&bench, &topic, 13).await;
+    bench.until("a second resync", |bench| {
+        bench.records.iter().filter(|(_, record)| matches!(record, Record::ResyncBegin(_))).count() == 2
+    })
+    .await;
+    let end = bench.queue.end(&topic).await.expect("the end");
+    trim(&bench, &topic, end.offset).await;
+    bench.until_equal().await;
+    assert_eq!(bench.tree.get(&chart("c00")), None);
+    running.stop().await;
+}
+
+async fn trim(bench: &Bench, topic: &str, below: i64) {
+    bench.queue.trim(topic, below, Duration::ZERO, 100).await.expect("a trim");
+}

@@ -1,0 +1,123 @@
+//! Ensembles that are not the one on record, and parts of one that cannot be read.
+
+use std::sync::atomic::Ordering;
+
+use change::Record;
+use watcher::{Error, Phase};
+use zookeeper_client::{Acl, AuthId, Permission};
+
+use super::bench::{Bench, chart, persistent};
+
+/// Begins a term that has to freeze, and shows that it appends nothing but its Term record.
+async fn freezes(bench: &mut Bench, terms: usize) -> super::bench::Running {
+    let running = bench.watch().await;
+    running.reach(Phase::Frozen).await;
+    let topic = change::Topic::Changes.name("test");
+    let end = bench.queue.end(&topic).await.expect("the end").offset;
+    bench.take_printed();
+    let known = bench.tree.clone();
+    bench.until("the frozen term's records", move |bench| bench.next_offset() == end).await;
+    assert_eq!(bench.take_printed(), vec!["term of generation 1"; terms]);
+    assert_eq!(bench.tree, known);
+    running
+}
+
+async fn approved(bench: &mut Bench, frozen: super::bench::Running) {
+    bench.generation = bench.writer.approve_generation(2).await.expect("an approval");
+    let error = frozen.fails().await;
+    assert!(matches!(error, Error::Generation { .. }), "{error:?}");
+    let running = bench.stream().await;
+    bench.until_equal().await;
+    let printed = bench.take_printed();
+    assert_eq!(&printed[..2], ["term of generation 2", "resync begins"]);
+    bench.put("after", "1").await;
+    bench.until_equal().await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_ensemble_deletes_nothing_and_freezes_until_a_generation_is_approved() {
+    let mut bench = Bench::start().await;
+    bench.put("a", "1").await;
+    let running = bench.stream().await;
+    bench.until_equal().await;
+    bench.zookeeper.kill().await.expect("a kill");
+    bench.zookeeper.wipe().expect("a wipe");
+    bench.zookeeper.restart().await.expect("a start");
+    let error = running.fails().await;
+    assert!(matches!(error, Error::Session { .. }), "{error:?}");
+    bench.reconnect().await;
+    bench.until("the killed term's records", |bench| bench.tree.get(&chart("a")).is_some()).await;
+    // Nothing stands there.
+    let running = freezes(&mut bench, 1).await;
+    running.stop().await;
+    // Somebody has initialised it anew: another id with the same number.
+    let ours = bench.generation;
+    bench.generation = bench.writer.init().await.expect("a tree");
+    assert_eq!(bench.generation.n, ours.n);
+    let frozen = freezes(&mut bench, 0).await;
+    bench.put("b", "1").await;
+    approved(&mut bench, frozen).await;
+    assert_eq!(bench.tree.get(&chart("a")), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_older_ensemble_freezes_even_when_it_has_run_past_the_known_zxid() {
+    for beyond in [0, 200] {
+        let mut bench = Bench::start().await;
+        bench.put("a", "1").await;
+        let running = bench.stream().await;
+        bench.until_equal().await;
+        running.stop().await;
+        let backup = tempfile::tempdir().expect("a folder");
+        bench.zookeeper.kill().await.expect("a kill");
+        bench.zookeeper.backup(backup.path()).expect("a backup");
+        bench.zookeeper.restart().await.expect("a start");
+        bench.reconnect().await;
+        let running = bench.stream().await;
+        bench.put("a", "2").await;
+        bench.put("b", "1").await;
+        bench.until_equal().await;
+        running.stop().await;
+        bench.zookeeper.kill().await.expect("a kill");
+        bench.zookeeper.restore(backup.path()).expect("a restore");
+        bench.zookeeper.restart().await.expect("a start");
+        bench.reconnect().await;
+        for n in 0..beyond {
+            bench.put("a", &n.to_string()).await;
+        }
+        let frozen = freezes(&mut bench, 1).await;
+        let reason = frozen.stats.state.borrow().reason.clone();
+        assert!(reason.contains("canary"), "{reason}");
+        approved(&mut bench, frozen).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_root_and_a_refused_subtree_are_no_deletes() {
+    let mut bench = Bench::start().await;
+    bench.put("a", "1").await;
+    bench.make("settings/config/X", "1").await;
+    let running = bench.stream().await;
+    bench.until_equal().await;
+    running.stop().await;
+    bench.take_printed();
+    let client = bench.writer.client();
+    client.delete("/settings/config/X", None).await.expect("a delete");
+    client.delete("/settings/config", None).await.expect("a delete");
+    for folder in ["feature_flags", "scale", "endpoints"] {
+        client.delete(&format!("/settings/{folder}"), None).await.expect("a delete");
+    }
+    client.delete("/settings", None).await.expect("a delete");
+    let nobody = [Acl::new(Permission::ALL, AuthId::new("digest", "nobody:x"))];
+    client.set_acl("/assets/main/charts", &nobody, None).await.expect("an ACL");
+    client.create("/assets/main/other", b"1", &persistent()).await.expect("a znode");
+    let running = bench.stream().await;
+    bench.until("the change beside", |bench| {
+        bench.records.iter().any(|(_, record)| matches!(record, Record::Txn(_)))
+    })
+    .await;
+    assert_eq!(bench.take_printed(), ["term of generation 1", "+other.0 1"]);
+    assert_eq!(running.stats.unreadable.load(Ordering::Relaxed), 2);
+    running.stop().await;
+}
