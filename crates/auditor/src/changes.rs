@@ -22,7 +22,7 @@ pub(crate) struct Ask {
     pub(crate) paths: BTreeSet<String>,
     /// Each put: its life and version.
     pub(crate) puts: BTreeSet<(Life, i32)>,
-    /// A resync may end: every live path is needed.
+    /// A resync begins or ends: every live path is needed.
     pub(crate) whole_tree: bool,
 }
 
@@ -51,8 +51,8 @@ pub(crate) fn ask(entries: &[Entry<(Fence, Record)>]) -> Ask {
     let mut ask = Ask::default();
     for (fence, record) in entries.iter().filter_map(|entry| entry.content.as_ref().ok()) {
         match record {
-            Record::Term(_) | Record::ResyncBegin(_) => {}
-            Record::ResyncEnd(_) => ask.whole_tree = true,
+            Record::Term(_) => {}
+            Record::ResyncBegin(_) | Record::ResyncEnd(_) => ask.whole_tree = true,
             Record::Txn(txn) => {
                 for change in &txn.changes {
                     let id = change.id(fence.generation);
@@ -149,6 +149,9 @@ impl<'a> Fold<'a> {
     fn begin(&mut self, fence: Fence, at: At, begin: ResyncBegin) {
         let detail = json!({"id": begin.id, "seen": begin.seen, "voids": self.stream.resync});
         self.stream.resync = Some(begin.id);
+        // A log that is read again from its start brings the same resync again: it must put each path anew.
+        let marked = self.facts.tree.values_mut().filter(|node| node.resync == Some(begin.id));
+        marked.for_each(|node| node.resync = None);
         self.event(EventKind::ResyncBegin, &detail, Some(fence), at);
     }
 
@@ -388,3 +391,6 @@ fn place_fields(context: &Context<'_>) -> [Field; 3] {
 fn is_within(path: &str, subtree: &str) -> bool {
     path.strip_prefix(subtree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
+
+#[cfg(test)]
+mod tests;

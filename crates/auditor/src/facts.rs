@@ -60,7 +60,7 @@ pub(crate) struct Life {
 /// What a batch of changes needs to know, and the tree as it will be after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ChangeFacts {
-    /// The live paths that the batch names; all of them if it ends a resync.
+    /// The live paths that the batch names; all of them if a resync begins or ends.
     pub(crate) tree: BTreeMap<String, Node>,
     /// The changes on record that the batch names, and those that stand in `tree`.
     pub(crate) known: BTreeMap<String, Known>,

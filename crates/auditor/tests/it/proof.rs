@@ -157,7 +157,7 @@ async fn the_documented_verifier_agrees() {
     let text = documentation();
     let script = blocks(&text, "python")[0];
     let run = |world: &World| {
-        let database = world.folder.path().join("audit.db");
+        let database = world.folder().join("audit.db");
         let run = std::process::Command::new("python3").arg("-c").arg(script).arg(database).output();
         let output = run.expect("python3 runs");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned()

@@ -173,7 +173,7 @@ async fn records_of_an_old_watcher_are_dropped() {
     let mut world = World::new().await;
     world.watch(9, &[term(1, 1), txn(10, vec![put("a", 1, 0, &chart(1, "A", 1))])]).await;
     world.record().await;
-    world.queue = open_queue(&world.folder, "other.db").await;
+    world.queue = open_queue(world.folder(), "other.db").await;
     world.watch(3, &[txn(20, vec![put("a", 1, 1, &chart(1, "old", 1)), delete("a", 1)])]).await;
     world.watch(9, &[txn(30, vec![put("a", 1, 2, &chart(1, "A", 2))])]).await;
     world.record().await;
@@ -205,7 +205,7 @@ async fn a_lost_position_is_a_gap_on_record_until_a_resync_ends() {
     world.watch(1, &[txn(10, vec![put("a", 1, 0, &document), put("b", 2, 0, &document)])]).await;
     world.record().await;
     assert!(!world.counted().resync_needed);
-    world.queue = open_queue(&world.folder, "new.db").await;
+    world.queue = open_queue(world.folder(), "new.db").await;
     world.watch(2, &[term(1, 20)]).await;
     world.record().await;
     assert!(world.counted().resync_needed);

@@ -59,7 +59,7 @@ async fn a_rejected_documents_secrets_are_nowhere_in_the_file() {
     world.database.close().await;
 
     let mut looked = 0;
-    for file in std::fs::read_dir(world.folder.path()).expect("a folder") {
+    for file in std::fs::read_dir(world.folder()).expect("a folder") {
         let file = file.expect("a file").path();
         if file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("audit.db")) {
             let bytes = std::fs::read(&file).expect("reads");

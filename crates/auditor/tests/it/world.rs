@@ -1,6 +1,7 @@
 //! A queue, an audit database, and the notation in which the tests speak.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use auditor::{Audit, Auditor, Config, Error, Snapshot, Stats};
@@ -17,7 +18,9 @@ pub(crate) const ENV: &str = "prod";
 pub(crate) const MIDNIGHT: i64 = 1_795_478_400_000;
 
 pub(crate) struct World {
-    pub(crate) folder: tempfile::TempDir,
+    folder: PathBuf,
+    /// Removes the folder in the end.
+    _guard: Option<tempfile::TempDir>,
     pub(crate) queue: Queue,
     pub(crate) database: Database,
     pub(crate) stats: Arc<Stats>,
@@ -28,9 +31,25 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new() -> World {
         let folder = tempfile::tempdir().expect("a folder");
-        let queue = open_queue(&folder, "queue.db").await;
-        let database = open_database(&folder).await;
-        World { folder, queue, database, stats: Arc::default(), config: Config::default(), outcomes: 0 }
+        let world = World::of(folder.path()).await;
+        World { _guard: Some(folder), ..world }
+    }
+
+    /// The world that another process has made.
+    pub(crate) async fn of(folder: &Path) -> World {
+        World {
+            folder: folder.to_path_buf(),
+            _guard: None,
+            queue: open_queue(folder, "queue.db").await,
+            database: open_database(folder).await,
+            stats: Arc::default(),
+            config: Config::default(),
+            outcomes: 0,
+        }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(crate) async fn auditor(&self, term: i64) -> Result<Auditor, Error> {
@@ -118,12 +137,12 @@ impl World {
     }
 }
 
-pub(crate) async fn open_queue(folder: &tempfile::TempDir, name: &str) -> Queue {
-    Queue::embedded(&queue::Config::new(folder.path().join(name))).await.expect("a queue")
+pub(crate) async fn open_queue(folder: &Path, name: &str) -> Queue {
+    Queue::embedded(&queue::Config::new(folder.join(name))).await.expect("a queue")
 }
 
-pub(crate) async fn open_database(folder: &tempfile::TempDir) -> Database {
-    let url = format!("sqlite:{}", folder.path().join("audit.db").display());
+pub(crate) async fn open_database(folder: &Path) -> Database {
+    let url = format!("sqlite:{}", folder.join("audit.db").display());
     let config = sql::Config { create: true, wal: true, ..sql::Config::default() };
     Database::connect(&url, config).await.expect("a database")
 }
