@@ -5,7 +5,7 @@ use uuid::Uuid;
 use zookeeper_client::{CreateMode, Error as ZkError};
 
 use crate::read::{Found, ReadError};
-use crate::session::{Advice, Session, is_over};
+use crate::session::{Advice, Session, is_lost, is_over};
 
 /// What stands below an environment's root, parents first; `generation` comes last and makes it one.
 const FOLDERS: [&str; 15] = [
@@ -124,7 +124,8 @@ impl Session {
                 let set = self.client().set_data("/generation", &to_json(next), Some(found.version)).await;
                 // A lost connection leaves the outcome open: the read below tells, because the id is random.
                 if let Err(source) = set
-                    && !matches!(source, ZkError::ConnectionLoss | ZkError::BadVersion)
+                    && source != ZkError::BadVersion
+                    && !is_lost(&source)
                 {
                     return Err(self.generation_error("/generation", source));
                 }

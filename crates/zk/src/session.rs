@@ -209,7 +209,7 @@ impl Session {
         let mut left = self.0.config.attempts;
         loop {
             match request().await {
-                Err(ZkError::ConnectionLoss) if left > 1 => left -= 1,
+                Err(error) if left > 1 && is_lost(&error) => left -= 1,
                 answer => return answer,
             }
         }
@@ -219,6 +219,19 @@ impl Session {
 /// Whether the session is beyond use.
 pub(crate) fn is_over(error: &ZkError) -> bool {
     matches!(error, ZkError::SessionExpired | ZkError::AuthFailed | ZkError::ClientClosed | ZkError::NoHosts)
+}
+
+/// Whether the connection broke while an answer was awaited: what was asked may have happened. The client says
+/// `ConnectionLoss` only of an orderly end; a reset, or a server that fell silent, comes as `Custom`.
+pub(crate) fn is_lost(error: &ZkError) -> bool {
+    matches!(
+        error,
+        ZkError::ConnectionLoss
+            | ZkError::Custom(_)
+            | ZkError::Timeout
+            | ZkError::UnexpectedError(_)
+            | ZkError::UnmarshalError { .. }
+    )
 }
 
 fn unreachable(config: &Config) -> ConnectError {

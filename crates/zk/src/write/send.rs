@@ -12,7 +12,7 @@ use zookeeper_client::{CreateMode, Error as ZkError, MultiWriteError, MultiWrite
 use super::plan::{self, Limits, Part};
 use super::{Conflict, Draft, Expect, PartFault, VersionedEdit, WriteError, WriteOp, WrittenPart};
 use crate::read::ReadError;
-use crate::session::{Session, is_over};
+use crate::session::{Session, is_lost, is_over};
 
 /// Where an edit's own operations begin in its multi, behind those that every part has.
 const RECORD: usize = 0;
@@ -38,8 +38,6 @@ struct Now {
     generation: u64,
     generation_version: i32,
     conflicts: Vec<Conflict>,
-    /// The part's own edit record: an earlier attempt that seemed lost has happened.
-    record: Option<Stat>,
 }
 
 enum Attempt {
@@ -103,14 +101,18 @@ impl Session {
 
     async fn write_part(&self, sending: &Sending<'_>) -> Result<WrittenPart, PartFault> {
         let attempts = self.config().attempts.max(1);
-        let mut unanswered = 0;
+        let mut unknown = false;
         for attempt in 0..attempts {
             if attempt > 0 {
                 tokio::time::sleep(jitter(attempt)).await;
             }
-            let now = self.now(sending, unanswered > 0).await?;
-            if let Some(stat) = now.record {
-                return Ok(sending.written(Zxid(stat.czxid), now.generation, &[]));
+            let now = match self.now(sending).await {
+                Ok(now) => now,
+                Err(source) if unknown => return Err(self.unknown(sending, source)),
+                Err(source) => return Err(source.into()),
+            };
+            if unknown && let Some(zxid) = self.find_record(sending).await? {
+                return Ok(sending.written(zxid, now.generation, &[]));
             }
             if !now.conflicts.is_empty() {
                 return Err(PartFault::Conflict(now.conflicts));
@@ -121,40 +123,48 @@ impl Session {
                     return Ok(sending.written(zxid, now.generation, &results));
                 }
                 Attempt::Raced => {}
-                Attempt::Unanswered => unanswered += 1,
+                Attempt::Unanswered => unknown = true,
             }
         }
-        if unanswered > 0 && self.now(sending, true).await?.record.is_none() {
-            return Err(PartFault::Unanswered { attempts, bytes: sending.bytes });
+        if !unknown {
+            return Err(PartFault::Busy { attempts });
         }
-        Err(PartFault::Busy { attempts })
+        match self.find_record(sending).await? {
+            Some(zxid) => {
+                let now = self.now(sending).await.map_err(|source| self.unknown(sending, source))?;
+                Ok(sending.written(zxid, now.generation, &[]))
+            }
+            None => Err(PartFault::Unanswered { attempts, bytes: sending.bytes }),
+        }
     }
 
-    /// Looks at everything that the part depends on. After an unknown outcome it first waits until the server has
-    /// what the leader had, and the edit record is read last, so that what it explains cannot look like a conflict.
-    async fn now(&self, sending: &Sending<'_>, unknown: bool) -> Result<Now, PartFault> {
-        let unknown_outcome = |source: ReadError| match source {
-            ReadError::SessionOver { .. } if unknown => {
-                PartFault::Unknown { edit: self.absolute(&sending.record_path()), source }
-            }
-            source => PartFault::Read(source),
+    /// Looks at everything that the part depends on.
+    async fn now(&self, sending: &Sending<'_>) -> Result<Now, ReadError> {
+        let (generation, head, conflicts) = tokio::try_join!(
+            self.read_generation(),
+            self.stat("/head"),
+            self.conflicts(sending.edits.clone())
+        )?;
+        let (Some((generation, found)), Some(head)) = (generation, head) else {
+            return Err(ReadError::NotInitialised { root: self.root().to_owned() });
         };
-        if unknown {
-            self.sync().await.map_err(unknown_outcome)?;
-        }
-        let root = || ReadError::NotInitialised { root: self.root().to_owned() };
-        let (generation, found) = self.read_generation().await.map_err(unknown_outcome)?.ok_or_else(root)?;
-        let head = self.stat("/head").await.map_err(unknown_outcome)?.ok_or_else(root)?;
-        let conflicts = self.conflicts(sending.edits.clone()).await.map_err(unknown_outcome)?;
-        let record =
-            if unknown { self.stat(&sending.record_path()).await.map_err(unknown_outcome)? } else { None };
-        Ok(Now {
-            head: head.version,
-            generation: generation.n,
-            generation_version: found.version,
-            conflicts,
-            record,
-        })
+        Ok(Now { head: head.version, generation: generation.n, generation_version: found.version, conflicts })
+    }
+
+    /// After an unknown outcome: the transaction that wrote the part, if it happened after all. It has to be asked
+    /// after [`Session::now`], so that what it explains cannot be taken for somebody else's change; and should an
+    /// attempt arrive later still, the next one fails on its edit record, which has the same name.
+    async fn find_record(&self, sending: &Sending<'_>) -> Result<Option<Zxid>, PartFault> {
+        let found = async {
+            self.sync().await?;
+            self.stat(&sending.record_path()).await
+        };
+        let stat = found.await.map_err(|source| self.unknown(sending, source))?;
+        Ok(stat.map(|stat| Zxid(stat.czxid)))
+    }
+
+    fn unknown(&self, sending: &Sending<'_>, source: ReadError) -> PartFault {
+        PartFault::Unknown { edit: self.absolute(&sending.record_path()), source }
     }
 
     async fn conflicts(&self, edits: Vec<&VersionedEdit>) -> Result<Vec<Conflict>, ReadError> {
@@ -181,15 +191,15 @@ impl Session {
         stat.map_err(|source| self.read_error(path, source))
     }
 
-    /// Makes the folders that new znodes stand in, shallow ones first.
+    /// Makes the folders that new znodes stand in.
     async fn make_parents(&self, edits: &[&VersionedEdit]) -> Result<(), PartFault> {
         let options = CreateMode::Persistent.with_acls(self.acls());
         for parent in parents(edits) {
             if self.stat(&parent).await?.is_some() {
                 continue;
             }
-            match self.again(|| self.client().create(&parent, b"", &options)).await {
-                Ok(_) | Err(ZkError::NodeExists) => {}
+            match self.again(|| self.client().mkdir(&parent, &options)).await {
+                Ok(()) => {}
                 Err(source) if is_over(&source) => return Err(self.read_error(&parent, source).into()),
                 Err(source) => return Err(PartFault::Refused { path: self.absolute(&parent), source }),
             }
@@ -212,13 +222,9 @@ impl Session {
         };
         let (index, source) = match error {
             // Sent, and no answer: it may have happened.
-            MultiWriteError::RequestFailed { source: ZkError::ConnectionLoss } => {
-                return Ok(Attempt::Unanswered);
-            }
+            MultiWriteError::RequestFailed { source } if is_lost(&source) => return Ok(Attempt::Unanswered),
             MultiWriteError::RequestFailed { source } if is_over(&source) => {
-                let edit = sending.record_path();
-                let source = self.read_error(&edit, source);
-                return Err(PartFault::Unknown { edit: self.absolute(&edit), source });
+                return Err(self.unknown(sending, self.read_error(&sending.record_path(), source)));
             }
             MultiWriteError::RequestFailed { source } => return Err(refused("/", source)),
             MultiWriteError::OperationFailed { index, source } => (index, source),
@@ -228,6 +234,9 @@ impl Session {
             (RECORD, ZkError::NodeExists) => Ok(Attempt::Unanswered),
             (HEAD, ZkError::BadVersion) => Ok(Attempt::Raced),
             (GENERATION, ZkError::BadVersion | ZkError::NoNode) => Err(PartFault::Generation),
+            (RECORD | HEAD, ZkError::NoNode) => {
+                Err(ReadError::NotInitialised { root: self.root().to_owned() }.into())
+            }
             (RECORD | HEAD | GENERATION, source) => {
                 Err(refused(["/edits", "/head", "/generation"][index], source))
             }
@@ -330,14 +339,13 @@ fn sending<'a>(
     }
 }
 
-/// The folders of znodes to be created, each once, shallow ones first.
+/// The folders that znodes are to be created in, each once.
 fn parents(edits: &[&VersionedEdit]) -> BTreeSet<String> {
-    let mut parents = BTreeSet::new();
-    for edit in edits.iter().filter(|edit| edit.expect == Expect::Absent) {
-        let path = edit.path.as_str();
-        parents.extend(path.match_indices('/').map(|(at, _)| format!("/{}", &path[..at])));
-    }
-    parents
+    let created = edits.iter().filter(|edit| edit.expect == Expect::Absent);
+    created
+        .filter_map(|edit| edit.path.as_str().rsplit_once('/'))
+        .map(|(parent, _)| format!("/{parent}"))
+        .collect()
 }
 
 /// ULIDs of one moment in ascending order, so that the parts of an edit sort as they were written.

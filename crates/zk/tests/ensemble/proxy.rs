@@ -1,0 +1,122 @@
+//! A proxy between a client and its server that loses what it is told to lose.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lose {
+    Nothing,
+    /// The next multi, and the connection with it.
+    Request,
+    /// The answer to the next multi, and the connection with it.
+    Answer,
+    /// Everything, silently.
+    Everything,
+}
+
+/// ZooKeeper's operation code of a multi.
+const MULTI: [u8; 4] = [0, 0, 0, 14];
+
+pub(crate) struct Proxy {
+    pub(crate) connect: String,
+    lose: Arc<watch::Sender<Lose>>,
+}
+
+impl Proxy {
+    pub(crate) async fn start(server: String) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = listener.local_addr().unwrap().to_string();
+        let lose = Arc::new(watch::Sender::new(Lose::Nothing));
+        let shared = lose.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(server) = TcpStream::connect(&server).await else { continue };
+                let lose = shared.clone();
+                tokio::spawn(async move {
+                    let (from_client, to_client) = client.into_split();
+                    let (from_server, to_server) = server.into_split();
+                    tokio::select! {
+                        _ = requests(from_client, to_server, &lose) => {}
+                        _ = answers(from_server, to_client, &lose) => {}
+                    }
+                });
+            }
+        });
+        Proxy { connect, lose }
+    }
+
+    /// Whether what was to be lost is lost.
+    pub(crate) fn has_lost(&self) -> bool {
+        *self.lose.borrow() == Lose::Nothing
+    }
+
+    pub(crate) fn lose(&self, what: Lose) {
+        self.lose.send_replace(what);
+    }
+}
+
+async fn frame(from: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
+    let length = from.read_u32().await?;
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.resize(4 + length as usize, 0);
+    from.read_exact(&mut frame[4..]).await?;
+    Ok(frame)
+}
+
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    lose: &watch::Sender<Lose>,
+) -> io::Result<()> {
+    // The first frame of a connection has no header.
+    let first = frame(&mut from).await?;
+    to.write_all(&first).await?;
+    loop {
+        let frame = frame(&mut from).await?;
+        let multi = frame[8..12] == MULTI;
+        let now = *lose.borrow();
+        match now {
+            Lose::Request if multi => {
+                lose.send_replace(Lose::Nothing);
+                return Ok(());
+            }
+            Lose::Everything => std::future::pending().await,
+            Lose::Answer if multi => {
+                to.write_all(&frame).await?;
+                // `answers` takes the server's reply and ends the connection.
+                std::future::pending().await
+            }
+            Lose::Nothing | Lose::Request | Lose::Answer => to.write_all(&frame).await?,
+        }
+    }
+}
+
+async fn answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    lose: &watch::Sender<Lose>,
+) -> io::Result<()> {
+    loop {
+        let frame = frame(&mut from).await?;
+        let now = *lose.borrow();
+        match now {
+            Lose::Answer if is_multi_answer(&frame) => {
+                lose.send_replace(Lose::Nothing);
+                return Ok(());
+            }
+            Lose::Everything => std::future::pending().await,
+            Lose::Nothing | Lose::Request | Lose::Answer => to.write_all(&frame).await?,
+        }
+    }
+}
+
+/// Length 4, xid 4, zxid 8, error 4, then a multi's first result: `create2` (15).
+fn is_multi_answer(frame: &[u8]) -> bool {
+    frame.len() > 24 && matches!(frame[20..24], [0, 0, 0, 1 | 15])
+}
