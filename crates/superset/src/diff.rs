@@ -64,11 +64,25 @@ pub fn diff(before: &Rows, after: &Rows) -> Vec<RowOp> {
         }
     }
     ops.append(&mut updates);
-    let new_sweeps = after.sweeps().iter().filter(|sweep| !before.sweeps().contains(sweep));
-    ops.extend(new_sweeps.cloned().map(RowOp::Sweep));
+    ops.extend(new_sweeps(before, after).into_iter().map(RowOp::Sweep));
     let gone: Vec<_> = before.iter().filter(|(table, id, _)| after.get(*table, *id).is_none()).collect();
     ops.extend(gone.into_iter().rev().map(|(table, id, _)| RowOp::Delete { table, id }));
     ops
+}
+
+/// Returns the sweeps that are new, those of one table side by side, tables in the order in which they came up.
+fn new_sweeps(before: &Rows, after: &Rows) -> Vec<Sweep> {
+    let known: BTreeSet<&Sweep> = before.sweeps().iter().collect();
+    let mut sweeps: Vec<Sweep> =
+        after.sweeps().iter().filter(|sweep| !known.contains(sweep)).cloned().collect();
+    let rule = |sweep: &Sweep| Sweep { id: 0, ..sweep.clone() };
+    let mut order: BTreeMap<Sweep, usize> = BTreeMap::new();
+    for sweep in &sweeps {
+        let next = order.len();
+        order.entry(rule(sweep)).or_insert(next);
+    }
+    sweeps.sort_by_key(|sweep| order.get(&rule(sweep)).copied());
+    sweeps
 }
 
 type Key = Vec<Value>;

@@ -14,7 +14,7 @@ use crate::lower::database::{CSV_KEY, renamed_last};
 ///
 /// - Ids of charts and datasets inside JSON become uuids; the changes named at the top of this crate are made.
 /// - `setkeeper` is emptied, and the uuids of columns and metrics, tags and a dashboard's `theme_id` go: exports do
-///   not have them. Columns and metrics are sorted by name. A dashboard without position gets the empty one.
+///   not have them. Columns and metrics are sorted by name, the keys of a currency too. A dashboard without position gets the empty one.
 #[must_use]
 pub fn portable(document: &Document) -> Document {
     let mut document = document.clone();
@@ -36,6 +36,10 @@ fn dataset_(dataset: &mut Dataset) {
     }
     for metric in &mut dataset.metrics {
         metric.uuid = None;
+        if let Some(currency) = &mut metric.currency {
+            // `jsonb` keeps no order.
+            currency.sort_keys();
+        }
     }
     dataset.columns.sort_by(|a, b| a.column_name.cmp(&b.column_name));
     dataset.metrics.sort_by(|a, b| a.metric_name.cmp(&b.metric_name));

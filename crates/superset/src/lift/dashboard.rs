@@ -96,5 +96,5 @@ fn append_orphans(position: &mut Object, dashboard: i64, facts: &Facts) {
 }
 
 fn suffix(uuid: Uuid) -> String {
-    uuid.simple().to_string()[..8].to_uppercase()
+    uuid.simple().to_string().to_uppercase()
 }
