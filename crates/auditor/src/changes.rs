@@ -9,7 +9,7 @@ use change::{
 };
 use serde_json::json;
 
-use crate::describe::{Described, DocumentState, describe, kind_at};
+use crate::describe::{Described, DocumentState, clean, describe, kind_at};
 use crate::facts::{ChangeFacts, Known, Life, Node, Stream};
 use crate::row::{
     At, Entry, EventKind, Field, Row, Table, event, flag, lifetime_name, opt_int, opt_text, text,
@@ -373,7 +373,7 @@ fn head_fields(
 fn edit_fields(edit: Option<&Edit>) -> [Field; 8] {
     [
         opt_text(edit.map(|edit| &edit.author)),
-        opt_text(edit.map(|edit| &edit.message)),
+        opt_text(edit.map(|edit| clean(&edit.message))),
         opt_text(edit.map(|edit| &edit.id)),
         opt_text(edit.map(|edit| &edit.of)),
         opt_int(edit.map(|edit| edit.part)),

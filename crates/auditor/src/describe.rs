@@ -117,6 +117,14 @@ fn plain(name: &str, bytes: &[u8]) -> Option<(String, DocumentState)> {
     Some((redacted.get(name)?.to_string(), state))
 }
 
+/// What people and programs say of a change, without the passwords of URIs that they may quote.
+pub(crate) fn clean(text: &str) -> String {
+    let quoted = serde_json::json!({ "text": text }).to_string();
+    let redacted = asset::redact(Kind::Chart, quoted.as_bytes());
+    let cleaned = serde_json::from_str::<Value>(&redacted).ok();
+    cleaned.and_then(|value| Some(value.get("text")?.as_str()?.to_owned())).unwrap_or_default()
+}
+
 /// A document that an outcome carries: what the rows held. It should hold no secret; nothing is left to that.
 pub(crate) fn keep(path: &ZnodePath, text: &str) -> Option<String> {
     let kind = asset_kind(path)?;
@@ -157,6 +165,14 @@ mod tests {
             r#""redis://me:s3cret@host/0""#,
             r#"setting redacted: "redis://me:[redacted]@host/0""#,
         );
+    }
+
+    #[test]
+    fn a_text_is_kept_as_it_is_but_for_passwords() {
+        for text in ["", "it's \"so\"\n\u{1f600}", "see https://host/a?b=c for more", "password: ask ada"] {
+            assert_eq!(clean(text), text);
+        }
+        assert_eq!(clean("now at pg://me:s3cret@host/d"), "now at pg://me:[redacted]@host/d");
     }
 
     #[test]

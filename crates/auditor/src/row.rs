@@ -4,6 +4,8 @@
 use change::{Cause, Fence, Lifetime, Millis, Outcome, Verdict};
 use uuid::Uuid;
 
+use crate::describe::clean;
+
 /// One value of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Field {
@@ -213,7 +215,7 @@ pub(crate) fn outcome(outcome: &Outcome, facts: OutcomeFacts) -> Row {
         Cause::Reconcile => "reconcile",
     };
     let (reason, place, waiting) = match &outcome.verdict {
-        Verdict::Rejected { reason, place } => (Some(reason.clone()), place.clone(), None),
+        Verdict::Rejected { reason, place } => (Some(clean(reason)), place.clone(), None),
         Verdict::Held { waiting } => {
             let reasons: Vec<String> = waiting.iter().map(ToString::to_string).collect();
             (Some(reasons.join("; ")), None, Some(json(waiting)))

@@ -166,22 +166,40 @@ pub(crate) async fn save_stream(tx: &mut Transaction, stream: &Stream) -> Result
     Ok(())
 }
 
+/// Rows of one INSERT: far below SQLite's bound on values, and few statements to prepare.
+const INSERT_ROWS: usize = 32;
+
 /// Adds rows at the chain's end.
 pub(crate) async fn append(tx: &mut Transaction, head: &mut Head, rows: &[Row]) -> Result<(), StoreError> {
+    let mut links = Vec::with_capacity(rows.len());
+    let mut tables: BTreeMap<Table, Vec<Vec<Value>>> = BTreeMap::new();
     for row in rows {
         *head = head.after(row);
-        let marks = ", ?".repeat(row.fields.len());
-        let columns = row.table.columns().join(", ");
-        let sql = format!("INSERT INTO {} (seq, {columns}) VALUES (?{marks})", row.table.name());
+        links.push(vec![int(head.seq), string(row.table.format()), string(head.hex())]);
         let fields = row.fields.iter().map(|field| match field {
             Field::Null => Value::String(None),
             Field::Int(value) => int(*value),
             Field::Text(text) => string(text),
         });
-        tx.execute(&sql, values([int(head.seq)].into_iter().chain(fields))).await?;
-        const CHAIN: &str = "INSERT INTO audit_chain (seq, format, hash) VALUES (?, ?, ?)";
-        let link = [int(head.seq), string(row.table.format()), string(head.hex())];
-        tx.execute(CHAIN, values(link)).await?;
+        tables.entry(row.table).or_default().push([int(head.seq)].into_iter().chain(fields).collect());
+    }
+    for (table, rows) in tables {
+        insert(tx, table.name(), &format!("seq, {}", table.columns().join(", ")), rows).await?;
+    }
+    insert(tx, "audit_chain", "seq, format, hash", links).await
+}
+
+async fn insert(
+    tx: &mut Transaction,
+    table: &str,
+    columns: &str,
+    rows: Vec<Vec<Value>>,
+) -> Result<(), StoreError> {
+    for rows in rows.chunks(INSERT_ROWS) {
+        let marks: Vec<String> =
+            rows.iter().map(|row| format!("(?{})", ", ?".repeat(row.len() - 1))).collect();
+        let sql = format!("INSERT INTO {table} ({columns}) VALUES {}", marks.join(", "));
+        tx.execute(&sql, values(rows.concat())).await?;
     }
     Ok(())
 }
