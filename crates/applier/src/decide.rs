@@ -20,8 +20,6 @@ use crate::fail::Broken;
 use crate::work::{self, Brief, Parsed, Policy, Read, Selection, Work};
 
 mod settle;
-#[cfg(test)]
-mod tests;
 
 /// Everything that deciding may look at.
 pub(crate) struct Facts<'f> {

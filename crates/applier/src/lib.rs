@@ -29,6 +29,9 @@ mod target;
 mod transact;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 pub use book::{Applied, Edge, Entry, Ledger, Pending, State, Stream, Tombstone, Until, Want};
 pub use fail::{Broken, Fail, FailPoint};
 pub use ledger::{InitError, Inited, Item, LedgerError, StatusError, TargetStatus, init_db, status};

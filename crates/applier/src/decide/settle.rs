@@ -270,7 +270,7 @@ impl Fold<'_> {
         match self.write(document)? {
             Err(fault) => Ok(Tried::Waits(self.state_of(document, fault))),
             Ok(written) => {
-                self.take_over(&rivals, document.uuid());
+                self.take_over(path, &rivals, document.uuid());
                 self.applied(path, &pending, document);
                 let mut draft = Draft::new(pending.id.clone(), cause(&pending), Verdict::Unchanged);
                 if written.changed {
@@ -324,27 +324,19 @@ impl Fold<'_> {
     /// The younger znodes of the same uuid that this one takes over from; or why it may not.
     fn rivals(&self, path: &ZnodePath, uuid: Uuid, round: &Round) -> Result<Vec<ZnodePath>, State> {
         let mut younger = Vec::new();
-        let reject =
-            |reason: String| Err(Rejection { until: Until::OwnerGoes, ..Rejection::new(reason) }.state());
         for other in self.book.claimants(uuid).into_iter().filter(|other| other != path) {
             let Some(entry) = self.book.get(&other) else { continue };
             let is_owner = asset_of(entry, uuid).is_some();
-            if entry.is_going() && (round.goes.contains(&other) && self.may_inherit(path, &other, entry)) {
+            if entry.is_going() && round.goes.contains(&other) && self.may_inherit(path, &other) {
                 continue;
             }
             if project(&other) != project(path) {
                 if is_owner {
-                    return reject(format!(
-                        "uuid {uuid} belongs to `{other}` of another project; give it a uuid of its own, or move \
-                         it in one transaction"
-                    ));
+                    return Err(of_another_project(uuid, &other));
                 }
             } else if !entry.is_going() {
                 if (self.czxid(&other), &other) < (self.czxid(path), path) {
-                    return reject(format!(
-                        "uuid {uuid} belongs to the older znode `{other}`; delete one of the two, or give this \
-                         one a uuid of its own"
-                    ));
+                    return Err(duplicate(uuid, &other));
                 }
                 younger.push(other);
             }
@@ -352,14 +344,17 @@ impl Fold<'_> {
         Ok(younger)
     }
 
-    /// A put takes rows over from a znode that goes in the same record, or in the same project at any time.
-    fn may_inherit(&self, path: &ZnodePath, from: &ZnodePath, entry: &Entry) -> bool {
-        let goes_now = entry.pending.as_ref().is_some_and(|pending| pending.state == State::New);
-        goes_now || project(path) == project(from)
+    /// A put takes rows over from a znode that goes: within a project at any time, else in the same record only.
+    fn may_inherit(&self, path: &ZnodePath, from: &ZnodePath) -> bool {
+        let is_new = |path| {
+            let pending = self.book.get(path).and_then(|entry: &Entry| entry.pending.as_ref());
+            pending.is_some_and(|pending| pending.state == State::New)
+        };
+        project(path) == project(from) || (is_new(path) && is_new(from))
     }
 
     /// The younger znodes become duplicates.
-    fn take_over(&mut self, rivals: &[ZnodePath], uuid: Uuid) {
+    fn take_over(&mut self, path: &ZnodePath, rivals: &[ZnodePath], uuid: Uuid) {
         for rival in rivals {
             let Some(mut entry) = self.book.get(rival).cloned() else { continue };
             let Some(applied) =
@@ -372,8 +367,7 @@ impl Fold<'_> {
                 _ => None,
             };
             if let (None, Some(document)) = (&entry.pending, document) {
-                let reason = format!("uuid {uuid} belongs to an older znode; delete one of the two");
-                let state = Rejection { until: Until::OwnerGoes, ..Rejection::new(reason) }.state();
+                let state = duplicate(uuid, path);
                 let id = ChangeId { path: rival.clone(), ..applied.id.clone() };
                 self.drafts.push(Draft::new(id.clone(), Cause::Reconcile, verdict(&state)));
                 entry.pending = Some(self.pending(id, work::want(document), state));
@@ -666,6 +660,23 @@ impl Fold<'_> {
 
 /// So many users of an asset are told of.
 const USERS_TOLD: usize = 20;
+
+fn duplicate(uuid: Uuid, owner: &ZnodePath) -> State {
+    until_owner_goes(format!(
+        "uuid {uuid} belongs to the older znode `{owner}`; delete one of the two, or give this one a uuid of its own"
+    ))
+}
+
+fn of_another_project(uuid: Uuid, owner: &ZnodePath) -> State {
+    until_owner_goes(format!(
+        "uuid {uuid} belongs to `{owner}` of another project; give this one a uuid of its own, or move it in one \
+         transaction"
+    ))
+}
+
+fn until_owner_goes(reason: String) -> State {
+    Rejection { until: Until::OwnerGoes, ..Rejection::new(reason) }.state()
+}
 
 fn conflict(fault: &Fault) -> Rejection {
     let rejection = Rejection { place: fault.place.clone(), ..Rejection::new(fault.message.clone()) };

@@ -24,6 +24,8 @@ pub struct TargetStatus {
     pub id: Uuid,
     /// Where it reads next.
     pub position: Option<queue::Position>,
+    /// The highest watcher's fence that it has read.
+    pub watcher: Option<change::Fence>,
     /// Effective time of the last record that it read.
     pub effective: Millis,
     /// Paths whose documents stand in the rows (or, of settings, are stored).
@@ -72,6 +74,7 @@ pub async fn status(database: &Database, schema: Option<&str>) -> Result<TargetS
         name: ledger.stream.name.clone(),
         id: ledger.stream.id,
         position: ledger.stream.position,
+        watcher: ledger.stream.watcher,
         effective: ledger.stream.effective,
         applied: ledger.entries().values().filter(|entry| entry.applied.is_some()).count(),
         held,

@@ -1,0 +1,7 @@
+//! Scenarios in a small notation, on rows in memory and on real databases.
+
+mod notation;
+mod property;
+mod pure;
+mod road;
+mod world;

@@ -1,0 +1,679 @@
+//! What each change comes to, in tables.
+
+use expect_test::{Expect, expect};
+
+use super::notation::{self, Notation};
+use super::world::World;
+use crate::work::{Deletes, Policy};
+
+/// Applies a script record by record and shows the outcomes, `--`, and what stands in the end.
+fn check(script: &str, want: &Expect) {
+    check_under(Policy::default(), script, want);
+}
+
+fn check_under(policy: Policy, script: &str, want: &Expect) {
+    let mut world = World::new(policy);
+    let mut lines = Vec::new();
+    for read in Notation::default().read(script) {
+        lines.extend(world.records(vec![read]).iter().map(notation::outcome));
+    }
+    lines.push("--".to_owned());
+    lines.extend(world.show());
+    want.assert_eq(&(lines.join("\n") + "\n"));
+}
+
+/// A database, a dataset, a chart and a dashboard.
+const BASE: &str = "+databases/db#1 ; +datasets/t#2 ; +charts/c#3 ; +dashboards/d#4 charts=3\n";
+
+fn after_base(script: &str, want: &Expect) {
+    check(&format!("{BASE}{script}"), want);
+}
+
+#[test]
+fn a_record_is_applied_whole_whatever_its_order() {
+    check(
+        "+dashboards/d#4 charts=3 ; +charts/c#3 ; +datasets/t#2 ; +databases/db#1",
+        &expect![[r#"
+        databases/db@1.0 applied
+        datasets/t@1.0 applied
+        charts/c@1.0 applied
+        dashboards/d@1.0 applied
+        --
+        database db
+        dataset t of db
+        chart c of t
+        dashboard d [c]
+    "#]],
+    );
+}
+
+#[test]
+fn a_chart_waits_for_its_dataset() {
+    check(
+        "+charts/c#3
+         +datasets/t#2
+         +databases/db#1",
+        &expect![[r#"
+            charts/c@1.0 held: dataset #02, which is not there yet
+            datasets/t@2.0 held: database #01, which is not there yet
+            databases/db@3.0 applied
+            datasets/t@2.0 applied (reconciled)
+            charts/c@1.0 applied (reconciled)
+            --
+            database db
+            dataset t of db
+            chart c of t
+        "#]],
+    );
+}
+
+#[test]
+fn a_change_seen_twice_is_skipped() {
+    after_base(
+        "=charts/c",
+        &expect![[r#"
+        databases/db@1.0 applied
+        datasets/t@1.0 applied
+        charts/c@1.0 applied
+        dashboards/d@1.0 applied
+        charts/c@1.0 skipped
+        --
+        database db
+        dataset t of db
+        chart c of t
+        dashboard d [c]
+    "#]],
+    );
+}
+
+#[test]
+fn the_same_document_again_is_unchanged() {
+    after_base(
+        "+charts/c#3",
+        &expect![[r#"
+        databases/db@1.0 applied
+        datasets/t@1.0 applied
+        charts/c@1.0 applied
+        dashboards/d@1.0 applied
+        charts/c@1.1 unchanged
+        --
+        database db
+        dataset t of db
+        chart c of t
+        dashboard d [c]
+    "#]],
+    );
+}
+
+#[test]
+fn a_missing_chart_joins_its_dashboard_when_it_comes_and_leaves_when_it_goes() {
+    after_base(
+        "+dashboards/d#4 charts=3,5
+         +charts/late#5
+         -charts/late",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            dashboards/d@1.1 applied
+            charts/late@3.0 applied also dashboards/d
+            charts/late@3.- deleted also dashboards/d
+            --
+            database db
+            dataset t of db
+            chart c of t
+            dashboard d [c]
+        "#]],
+    );
+}
+
+#[test]
+fn a_move_keeps_the_rows() {
+    after_base(
+        "+charts/moved#3 ; -charts/c",
+        &expect![[r#"
+        databases/db@1.0 applied
+        datasets/t@1.0 applied
+        charts/c@1.0 applied
+        dashboards/d@1.0 applied
+        charts/moved@2.0 applied
+        charts/c@1.- superseded
+        --
+        database db
+        dataset t of db
+        chart moved of t
+        dashboard d [moved]
+    "#]],
+    );
+}
+
+#[test]
+fn a_move_with_a_document_that_cannot_be_applied_keeps_the_last_good_state() {
+    after_base(
+        "+charts/moved#3 ds=9 ; -charts/c",
+        &expect![[r#"
+        databases/db@1.0 applied
+        datasets/t@1.0 applied
+        charts/c@1.0 applied
+        dashboards/d@1.0 applied
+        charts/c@1.- superseded
+        charts/moved@2.0 held: dataset #09, which is not there yet
+        --
+        database db
+        dataset t of db
+        chart c of t
+        dashboard d [c]
+    "#]],
+    );
+}
+
+#[test]
+fn a_recreate_after_a_delete_makes_new_rows() {
+    after_base(
+        "-charts/c
+         +charts/c#3",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            charts/c@1.- deleted also dashboards/d
+            charts/c@3.0 applied also dashboards/d
+            --
+            database db
+            dataset t of db
+            chart c of t
+            dashboard d [c]
+        "#]],
+    );
+}
+
+#[test]
+fn a_changed_uuid_is_delete_and_create() {
+    after_base(
+        "+charts/c#7",
+        &expect![[r#"
+        databases/db@1.0 applied
+        datasets/t@1.0 applied
+        charts/c@1.0 applied
+        dashboards/d@1.0 applied
+        charts/c@1.1 applied also dashboards/d
+        --
+        database db
+        dataset t of db
+        chart c of t
+        dashboard d []
+    "#]],
+    );
+}
+
+#[test]
+fn a_changed_uuid_waits_while_the_old_asset_is_used() {
+    after_base(
+        "+datasets/t#8 name=t2
+         +charts/c#3 ds=8",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            datasets/t@1.1 held: those that still use it: assets/main/charts/c
+            datasets/t@1.1 applied (reconciled)
+            charts/c@1.1 applied
+            --
+            database db
+            dataset t2 of db
+            chart c of t2
+            dashboard d [c]
+        "#]],
+    );
+}
+
+#[test]
+fn uuids_swapped_between_two_znodes_stay_one_asset_each() {
+    after_base(
+        "+charts/e#5
+         +charts/c#5 name=five ; +charts/e#3 name=three",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            charts/e@2.0 applied
+            charts/c@1.1 applied
+            charts/e@2.1 applied
+            --
+            database db
+            dataset t of db
+            chart three of t
+            chart five of t
+            dashboard d [three]
+        "#]],
+    );
+}
+
+#[test]
+fn the_older_znode_owns_a_uuid_and_the_younger_follows_it() {
+    after_base(
+        "+charts/young#3 name=young
+         -charts/c",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            charts/young@2.0 rejected: uuid #03 belongs to the older znode `assets/main/charts/c`; delete one of the two, or give this one a uuid of its own
+            charts/young@2.0 applied (reconciled)
+            charts/c@1.- superseded
+            --
+            database db
+            dataset t of db
+            chart young of t
+            dashboard d [young]
+        "#]],
+    );
+}
+
+#[test]
+fn an_older_znode_that_comes_later_takes_its_uuid_back() {
+    check(
+        "+databases/db#1 ; +datasets/t#2
+         +charts/old#5
+         +charts/young#3
+         +charts/old#3
+         -charts/old",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/old@2.0 applied
+            charts/young@3.0 applied
+            charts/young@3.0 rejected: uuid #03 belongs to the older znode `assets/main/charts/old`; delete one of the two, or give this one a uuid of its own (reconciled)
+            charts/old@2.1 applied
+            charts/young@3.0 applied (reconciled)
+            charts/old@2.- superseded
+            --
+            database db
+            dataset t of db
+            chart young of t
+        "#]],
+    );
+}
+
+#[test]
+fn a_uuid_belongs_to_one_project_and_changes_it_only_by_a_move_in_one_record() {
+    after_base(
+        "+/other/charts/c#3
+         -charts/c
+         +/third/charts/c#3 ; -/other/charts/c",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            /other/charts/c@2.0 rejected: uuid #03 belongs to `assets/main/charts/c` of another project; give this one a uuid of its own, or move it in one transaction
+            charts/c@1.- deleted also dashboards/d
+            /other/charts/c@2.0 applied (reconciled)
+            /third/charts/c@4.0 unchanged
+            /other/charts/c@2.- superseded
+            --
+            database db
+            dataset t of db
+            chart c of t
+            dashboard d [c]
+        "#]],
+    );
+}
+
+#[test]
+fn a_used_dataset_is_held_until_its_charts_go() {
+    after_base(
+        "-datasets/t
+         -charts/c",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            datasets/t@1.- held: those that still use it: assets/main/charts/c
+            charts/c@1.- deleted also dashboards/d
+            datasets/t@1.- deleted (reconciled)
+            --
+            database db
+            dashboard d []
+        "#]],
+    );
+}
+
+#[test]
+fn deletes_of_one_record_go_in_the_order_of_dependants() {
+    after_base(
+        "-databases/db ; -datasets/t ; -charts/c ; -dashboards/d",
+        &expect![[r#"
+        databases/db@1.0 applied
+        datasets/t@1.0 applied
+        charts/c@1.0 applied
+        dashboards/d@1.0 applied
+        dashboards/d@1.- deleted
+        charts/c@1.- deleted
+        datasets/t@1.- deleted
+        databases/db@1.- deleted
+        --
+    "#]],
+    );
+}
+
+const SIX: &str = "+charts/a#11 ; +charts/b#12 ; +charts/e#13 ; +charts/f#14 ; +charts/g#15\n";
+
+#[test]
+fn the_guard_holds_many_deletes_until_each_is_approved() {
+    after_base(
+        &format!(
+            "{SIX}-charts/a ; -charts/b ; -charts/c ; -charts/e ; -charts/f ; -charts/g
+             approve charts/a
+             +charts/b#12"
+        ),
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            charts/a@2.0 applied
+            charts/b@2.0 applied
+            charts/e@2.0 applied
+            charts/f@2.0 applied
+            charts/g@2.0 applied
+            charts/a@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            charts/b@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            charts/c@1.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            charts/e@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            charts/f@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            charts/g@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            //control/approvals/4@4.0 applied
+            charts/a@2.- deleted (reconciled)
+            charts/b@2.- superseded (reconciled)
+            charts/b@5.0 unchanged
+            --
+            database db
+            dataset t of db
+            chart c of t
+            chart b of t
+            chart e of t
+            chart f of t
+            chart g of t
+            dashboard d [c]
+        "#]],
+    );
+}
+
+#[test]
+fn the_guard_counts_deletes_of_ten_minutes() {
+    after_base(
+        &format!(
+            "{SIX}-charts/a
+             -charts/b ; -charts/e ; -charts/f ; -charts/g
+             -charts/c
+             after 11m
+             +charts/c#3
+             -charts/c"
+        ),
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            charts/a@2.0 applied
+            charts/b@2.0 applied
+            charts/e@2.0 applied
+            charts/f@2.0 applied
+            charts/g@2.0 applied
+            charts/a@2.- deleted
+            charts/b@2.- deleted
+            charts/e@2.- deleted
+            charts/f@2.- deleted
+            charts/g@2.- deleted
+            charts/c@1.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            charts/c@1.- superseded (reconciled)
+            charts/c@6.0 unchanged
+            charts/c@6.- deleted also dashboards/d
+            --
+            database db
+            dataset t of db
+            dashboard d []
+        "#]],
+    );
+}
+
+#[test]
+fn a_put_of_the_uuid_elsewhere_cancels_a_held_delete() {
+    check_under(
+        Policy { deletes: Deletes::Hold, ..Policy::default() },
+        &format!(
+            "{BASE}-charts/c
+             +charts/elsewhere#3 name=elsewhere"
+        ),
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            charts/c@1.- held: an approval: this target holds deletes
+            charts/elsewhere@3.0 applied
+            charts/c@1.- superseded (reconciled)
+            --
+            database db
+            dataset t of db
+            chart elsewhere of t
+            dashboard d [elsewhere]
+        "#]],
+    );
+}
+
+#[test]
+fn deletes_are_held_or_ignored_where_that_is_configured() {
+    check_under(
+        Policy { deletes: Deletes::Hold, ..Policy::default() },
+        &format!(
+            "{BASE}-dashboards/d
+             approve dashboards/d"
+        ),
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            dashboards/d@1.- held: an approval: this target holds deletes
+            //control/approvals/3@3.0 applied
+            dashboards/d@1.- deleted (reconciled)
+            --
+            database db
+            dataset t of db
+            chart c of t
+        "#]],
+    );
+    check_under(
+        Policy { deletes: Deletes::Ignore, ..Policy::default() },
+        &format!("{BASE}-dashboards/d"),
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            dashboards/d@1.- unchanged
+            --
+            database db
+            dataset t of db
+            chart c of t
+            dashboard d [c]
+        "#]],
+    );
+}
+
+#[test]
+fn names_swapped_in_one_record_pass_and_a_taken_name_is_rejected_until_it_is_free() {
+    check(
+        "+databases/a#1 name=x ; +databases/b#2 name=y
+         +databases/a#1 name=y ; +databases/b#2 name=x
+         +databases/a#1 name=x
+         +databases/b#2 name=z",
+        &expect![[r#"
+            databases/a@1.0 applied
+            databases/b@1.0 applied
+            databases/a@1.1 applied
+            databases/b@1.1 applied
+            databases/a@1.2 rejected: give database the database_name `x`, which database `x` (#02) has; choose another, or change that one first [database_name]
+            databases/a@1.2 applied (reconciled)
+            databases/b@1.2 applied
+            --
+            database x
+            database z
+        "#]],
+    );
+}
+
+#[test]
+fn a_resync_deletes_what_it_did_not_see() {
+    after_base(
+        "+charts/e#5
+         begin 1
+         =databases/db
+         =datasets/t
+         =charts/c
+         end 1 dashboards",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            charts/e@2.0 applied
+            databases/db@1.0 skipped
+            datasets/t@1.0 skipped
+            charts/c@1.0 skipped
+            charts/e@2.- deleted
+            --
+            database db
+            dataset t of db
+            chart c of t
+            dashboard d [c]
+        "#]],
+    );
+}
+
+#[test]
+fn a_resync_that_was_voided_or_never_begun_deletes_nothing() {
+    after_base(
+        "end 7
+         begin 1
+         begin 2
+         end 1",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            --
+            database db
+            dataset t of db
+            chart c of t
+            dashboard d [c]
+        "#]],
+    );
+}
+
+#[test]
+fn a_record_of_an_old_watcher_is_dropped() {
+    after_base(
+        "fence 5
+         +charts/e#5
+         fence 4
+         -charts/c",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            charts/e@2.0 applied
+            --
+            database db
+            dataset t of db
+            chart c of t
+            chart e of t
+            dashboard d [c]
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_no_document_is_rejected_and_the_last_good_state_stays() {
+    after_base(
+        r#"+charts/c {"slice_name": 1
+           +charts/c#3 extra=unknown
+           ~charts/e#6
+           +recipes/r {}
+           +charts/we-ird%name {}
+           +databases/bad#8 uri=sqlite:////etc/passwd
+           +databases/clear#9 uri=postgresql://u:secret@h/d
+           +//settings/config/ROW_LIMIT 100
+           +//settings/config/BAD {1
+           +//control/approvals/x {}
+           +charts/c#3"#,
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            charts/c@1.1 rejected: line 1 column 17: the text ends within an object or a list
+            charts/c@1.2 rejected: `unknown`: a chart has no such key; remove it, or mend its spelling [unknown]
+            charts/e@4.0 rejected: the znode is ephemeral and would vanish by itself; create it as a persistent znode
+            recipes/r@5.0 rejected: `recipes` is no kind that this setkeeper applies; it knows databases, datasets, charts, dashboards
+            charts/we-ird%name@6.0 rejected: name `we-ird%name` is not allowed; use 1 to 200 of A-Z a-z 0-9 . _ -
+            databases/bad@7.0 rejected: use the driver `sqlite`, which is not allowed; if it is safe on your Superset's hosts, add it to the allowed drivers of the target [sqlalchemy_uri]
+            databases/clear@8.0 rejected: `sqlalchemy_uri`: holds a clear secret; put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}} [sqlalchemy_uri]
+            //settings/config/ROW_LIMIT@9.0 applied
+            //settings/config/BAD@10.0 rejected: not JSON: line 1 column 2; write one JSON value
+            //control/approvals/x@11.0 rejected: not an approval; one looks like {"v":1,"path":"assets/main/charts/sales","czxid":77}
+            charts/c@1.3 unchanged
+            --
+            database db
+            dataset t of db
+            chart c of t
+            dashboard d [c]
+        "#]],
+    );
+}
+
+#[test]
+fn a_database_waits_for_its_secret() {
+    check(
+        "+databases/db#1 secret=env:NO_SUCH_VARIABLE_HERE",
+        &expect![[r#"
+        databases/db@1.0 held: secret env:NO_SUCH_VARIABLE_HERE, which cannot be read
+        --
+    "#]],
+    );
+}
+
+#[test]
+fn a_good_and_a_bad_version_in_one_batch_each_keep_their_verdict() {
+    let mut world = World::new(Policy::default());
+    let records = Notation::default().read(&format!(
+        "{BASE}+charts/c#3 name=two
+         +charts/c {{
+         +charts/c#3 name=three
+         +datasets/t#2 name=t2
+         +datasets/t#2 name=t3"
+    ));
+    let lines: Vec<String> = world.records(records).iter().map(notation::outcome).collect();
+    expect![[r#"
+        databases/db@1.0 applied
+        datasets/t@1.0 superseded
+        charts/c@1.0 applied
+        dashboards/d@1.0 applied
+        charts/c@1.1 applied
+        charts/c@1.2 rejected: line 1 column 2: expected a key in double quotes
+        charts/c@1.3 applied
+        datasets/t@1.1 superseded also charts/c
+        datasets/t@1.2 applied also charts/c
+    "#]]
+    .assert_eq(&(lines.join("\n") + "\n"));
+}
