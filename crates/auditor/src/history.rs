@@ -3,7 +3,7 @@
 use asset::FieldChange;
 use change::{ChangeId, Fence, Millis, Waiting, ZnodePath};
 use queue::Position;
-use sql::{Database, Mode, Value};
+use sql::{Class, Database, Mode, Value};
 use uuid::Uuid;
 
 use crate::chain::Head;
@@ -176,9 +176,7 @@ impl Audit {
     /// The database cannot be read.
     pub async fn history(&self, filter: &Filter) -> Result<Vec<HistoryRow>, ReadError> {
         let (sql, bound) = query(filter);
-        let mut tx = self.database.begin(Mode::Read).await?;
-        let rows = tx.fetch(&sql, values(bound)).await?;
-        tx.rollback().await;
+        let rows = self.fetch(&sql, bound).await?;
         rows.into_iter().map(|row| Ok(history_row(&mut Cells::new(row))?)).collect()
     }
 
@@ -195,9 +193,28 @@ impl Audit {
 
     pub(crate) async fn stream(&self) -> Result<Stream, ReadError> {
         let mut tx = self.database.begin(Mode::Read).await?;
-        let stream = store::stream(&mut tx).await?;
+        let stream = store::stream(&mut tx).await;
         tx.rollback().await;
-        stream.ok_or_else(|| ReadError::Empty { database: self.database.label().to_owned() })
+        stream.map_err(|error| self.failed(error))?.ok_or_else(|| self.empty())
+    }
+
+    async fn fetch(&self, sql: &str, bound: Vec<Value>) -> Result<Vec<sql::Row>, ReadError> {
+        let mut tx = self.database.begin(Mode::Read).await?;
+        let rows = tx.fetch(sql, values(bound)).await;
+        tx.rollback().await;
+        rows.map_err(|error| self.failed(error.into()))
+    }
+
+    fn empty(&self) -> ReadError {
+        ReadError::Empty { database: self.database.label().to_owned() }
+    }
+
+    /// A file without our tables is one that no auditor has opened yet.
+    fn failed(&self, error: StoreError) -> ReadError {
+        match error {
+            StoreError::Sql(error) if error.class() == Class::Schema => self.empty(),
+            other => other.into(),
+        }
     }
 
     async fn counts(&self) -> Result<Counts, ReadError> {
@@ -205,9 +222,7 @@ impl Audit {
             (SELECT count(*) FROM audit_event), (SELECT count(*) FROM audit_tree), \
             count(*) FILTER (WHERE outcome = 'held'), count(*) FILTER (WHERE outcome = 'rejected'), \
             count(*) FILTER (WHERE live = 1 AND outcome IS NULL) FROM config_now";
-        let mut tx = self.database.begin(Mode::Read).await?;
-        let rows = tx.fetch(SQL, values([])).await?;
-        tx.rollback().await;
+        let rows = self.fetch(SQL, vec![]).await?;
         let mut cells = Cells::new(rows.into_iter().next().unwrap_or_default());
         Ok(Counts {
             changes: cells.number("changes")?,

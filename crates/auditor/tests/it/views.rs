@@ -181,10 +181,14 @@ async fn an_asset_that_moved_keeps_its_before() {
 }
 
 #[tokio::test]
-async fn an_empty_database_says_what_to_do() {
+async fn a_database_without_a_history_says_what_to_do() {
     let world = World::new().await;
+    let bare = world.audit().history(&Filter::default()).await.expect_err("has no tables");
     world.record().await;
+    assert!(world.audit().history(&Filter::default()).await.expect("reads").is_empty());
     world.tamper("DELETE FROM audit_stream").await;
-    let error = world.audit().status().await.expect_err("is empty");
-    assert!(error.to_string().contains("start `setkeeper run`"), "{error}");
+    let empty = world.audit().status().await.expect_err("is empty");
+    for error in [bare, empty] {
+        assert!(error.to_string().contains("start `setkeeper run`"), "{error}");
+    }
 }
