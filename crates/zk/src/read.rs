@@ -152,7 +152,10 @@ impl Session {
                 let Some(path) = todo.pop() else { break };
                 reading.push(self.visit(path));
             }
-            let Some(visit) = reading.next().await else { return Ok(snapshot) };
+            let Some(visit) = reading.next().await else {
+                snapshot.unreadable.sort_unstable();
+                return Ok(snapshot);
+            };
             match visit? {
                 Visit::Gone => {}
                 Visit::Unreadable(path) => snapshot.unreadable.push(path),

@@ -1,6 +1,8 @@
 //! The crate on a real ZooKeeper. One server serves all tests, each in an environment of its own; those that kill
 //! it start their own, and those that lose a connection go through a proxy.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
+
 #[path = "ensemble/control.rs"]
 mod control;
 #[path = "ensemble/elect.rs"]

@@ -365,3 +365,50 @@ fn jitter(attempt: u32) -> Duration {
     let random = u64::from(Uuid::new_v4().as_fields().0);
     Duration::from_micros(random % (u64::from(attempt) * 10_000))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(czxid: i64) -> Stat {
+        Stat {
+            czxid,
+            mzxid: 90,
+            pzxid: 0,
+            ctime: 0,
+            mtime: 0,
+            version: 5,
+            cversion: 0,
+            aversion: 0,
+            ephemeral_owner: 0,
+            data_length: 0,
+            num_children: 0,
+        }
+    }
+
+    #[test]
+    fn a_life_that_was_not_the_expected_one_is_told_afterwards() {
+        let put = |path: &str| VersionedEdit {
+            path: path.parse().unwrap(),
+            op: WriteOp::Put { bytes: vec![] },
+            expect: Expect::Is { czxid: 7, version: 4 },
+            group: None,
+        };
+        let edits = [put("assets/main/charts/a"), put("assets/main/charts/b")];
+        let part = Part { edits: vec![0, 1], bytes: 0 };
+        let sending = sending(&edits, &Draft::default(), &part, "id", "id", (1, 1));
+        let set = |czxid| MultiWriteResult::SetData { stat: stat(czxid) };
+        let results =
+            [MultiWriteResult::Check, MultiWriteResult::Check, MultiWriteResult::Check, set(7), set(80)];
+        let written = sending.written(Zxid(90), 1, &results);
+        assert_eq!(written.overwrote, [edits[1].path.clone()]);
+        let ids: Vec<String> = written.changes.iter().map(ChangeId::to_string).collect();
+        assert_eq!(ids, ["1:assets/main/charts/a@7.5", "1:assets/main/charts/b@80.5"]);
+    }
+
+    #[test]
+    fn ids_of_one_edit_ascend() {
+        let ids = ascending_ids(100);
+        assert!(ids.is_sorted_by(|a, b| a < b));
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -26,6 +27,8 @@ const MULTI: [u8; 4] = [0, 0, 0, 14];
 pub(crate) struct Proxy {
     pub(crate) connect: String,
     lose: Arc<watch::Sender<Lose>>,
+    /// The length of the longest multi so far, without the frame's own length.
+    pub(crate) longest: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -33,22 +36,23 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let connect = listener.local_addr().unwrap().to_string();
         let lose = Arc::new(watch::Sender::new(Lose::Nothing));
-        let shared = lose.clone();
+        let longest = Arc::new(AtomicUsize::new(0));
+        let (shared, measured) = (lose.clone(), longest.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(&server).await else { continue };
-                let lose = shared.clone();
+                let (lose, longest) = (shared.clone(), measured.clone());
                 tokio::spawn(async move {
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = server.into_split();
                     tokio::select! {
-                        _ = requests(from_client, to_server, &lose) => {}
+                        _ = requests(from_client, to_server, &lose, &longest) => {}
                         _ = answers(from_server, to_client, &lose) => {}
                     }
                 });
             }
         });
-        Proxy { connect, lose }
+        Proxy { connect, lose, longest }
     }
 
     /// Whether what was to be lost is lost.
@@ -73,6 +77,7 @@ async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     lose: &watch::Sender<Lose>,
+    longest: &AtomicUsize,
 ) -> io::Result<()> {
     // The first frame of a connection has no header.
     let first = frame(&mut from).await?;
@@ -80,6 +85,9 @@ async fn requests(
     loop {
         let frame = frame(&mut from).await?;
         let multi = frame[8..12] == MULTI;
+        if multi {
+            longest.fetch_max(frame.len() - 4, Ordering::Relaxed);
+        }
         let now = *lose.borrow();
         match now {
             Lose::Request if multi => {

@@ -114,3 +114,13 @@ async fn a_chroot_in_the_connect_string_stands_above_the_root() {
     session.init().await.unwrap();
     assert!(plain.client().check_stat("/inner/superset/e/generation").await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn tls_to_a_server_without_it_is_an_error_that_speaks_of_certificates() {
+    let plain = config("tls").await;
+    let connect = format!("tcp+tls://{}", plain.connect);
+    let error = Session::connect(&Config { connect, session_timeout: Duration::from_secs(1), ..plain }).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("CA file"), "{error}");
+}

@@ -1,9 +1,11 @@
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use change::{Edit, EditOp};
 use testbed::Zookeeper;
 use testbed::zookeeper::Options;
 use zk::{Config, Expect, PartFault, Session, WriteError};
+use zookeeper_client::{Acls, CreateMode};
 
 use super::proxy::{Lose, Proxy};
 use super::{config, connect, delete, draft, environment, put, state, within};
@@ -192,4 +194,51 @@ async fn the_oldest_edit_records_are_pruned_in_bounded_steps() {
     assert_eq!(removed, [4, 3, 0]);
     let left: Vec<String> = edits(&session).await.into_iter().map(|edit| edit.message).collect();
     assert_eq!(left, ["7", "8", "9"]);
+}
+
+#[tokio::test]
+async fn a_part_fills_its_request_and_never_exceeds_it() {
+    environment("bounds").await;
+    let proxy = Proxy::start(super::server().await).await;
+    let bounded =
+        Config { connect: proxy.connect.clone(), request_bytes_max: 20_000, ..config("bounds").await };
+    let session = connect(&bounded).await;
+    let sizes = [1, 10, 300, 999];
+    let all: Vec<_> = (0..400)
+        .map(|n| put(&format!("assets/main/charts/{n:0>20}"), &vec![b'x'; sizes[n % 4]], Expect::Absent))
+        .collect();
+    let made = session.write(&all, &draft("\"quoted\" \u{e9}"), |_, _| {}).await.unwrap();
+    let set: Vec<_> = made
+        .iter()
+        .flat_map(|part| &part.changes)
+        .zip(&all)
+        .map(|(change, edit)| {
+            let expect = Expect::Is { czxid: change.czxid, version: change.version.unwrap() };
+            zk::VersionedEdit { expect, ..edit.clone() }
+        })
+        .collect();
+    session.write(&set, &draft("again"), |_, _| {}).await.unwrap();
+    let longest = proxy.longest.load(Ordering::Relaxed);
+    assert!((18_000..=20_000).contains(&longest), "{longest}");
+}
+
+#[tokio::test]
+async fn a_part_that_fails_tells_what_is_written() {
+    let session = environment("partly").await;
+    let big = vec![b'x'; 600_000];
+    let all: Vec<_> =
+        (0..3).map(|n| put(&format!("assets/main/charts/c{n}"), &big, Expect::Absent)).collect();
+    let open = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    let meddle = |part, _| {
+        if part == 2 {
+            // Sent at once, and so before the look at what part 3 expects.
+            drop(session.client().create("/assets/main/charts/c2", b"mine", &open));
+        }
+    };
+    let error = session.write(&all, &draft("three"), meddle).await.unwrap_err();
+    let ids: Vec<&str> = error.written().iter().map(|part| part.id.as_str()).collect();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(error.conflicts()[0].path.as_str(), "assets/main/charts/c2");
+    let said = error.to_string();
+    assert_eq!(said, format!("write part 3 of 3; the 2 before it are written: {}, {}", ids[0], ids[1]));
 }
