@@ -12,6 +12,8 @@ use uuid::Uuid;
 pub(crate) struct Canary {
     /// Format, 1.
     pub(crate) v: u32,
+    /// `n` of the generation that it was written in.
+    pub(crate) generation: u64,
     /// The last write that ZooKeeper confirmed.
     pub(crate) acknowledged: Option<Acknowledged>,
     /// Writes whose outcome is not known. Each carries the version that it expects, so the next write that is
@@ -43,6 +45,12 @@ pub(crate) enum Stranger {
 }
 
 impl Canary {
+    /// What of it counts in the generation `n`: whoever approved a later one vouches for the ensemble as it stands.
+    #[must_use]
+    pub(crate) fn within(self, n: u64) -> Canary {
+        if self.generation < n { Canary { generation: n, ..Canary::default() } } else { self }
+    }
+
     /// Compares what stands in the ensemble (`None`: nothing) with what is saved.
     pub(crate) fn check(&self, live: Option<&[u8]>) -> Result<(), Stranger> {
         let Some(live) = live else {
@@ -60,13 +68,14 @@ impl Canary {
     #[must_use]
     pub(crate) fn sending(&self, nonce: Uuid) -> Canary {
         let in_flight = self.in_flight.iter().copied().chain([nonce]).collect();
-        Canary { v: 1, acknowledged: self.acknowledged, in_flight }
+        Canary { v: 1, generation: self.generation, acknowledged: self.acknowledged, in_flight }
     }
 
     /// A write was confirmed, which voids every other one.
     #[must_use]
-    pub(crate) fn confirmed(nonce: Uuid, mzxid: Zxid) -> Canary {
-        Canary { v: 1, acknowledged: Some(Acknowledged { nonce, mzxid }), in_flight: Vec::new() }
+    pub(crate) fn confirmed(&self, nonce: Uuid, mzxid: Zxid) -> Canary {
+        let acknowledged = Some(Acknowledged { nonce, mzxid });
+        Canary { v: 1, generation: self.generation, acknowledged, in_flight: Vec::new() }
     }
 }
 
@@ -90,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_write_of_unknown_outcome_may_or_may_not_have_happened() {
-        let saved = Canary::confirmed(nonce(1), Zxid(5)).sending(nonce(2)).sending(nonce(3));
+        let saved = Canary::default().confirmed(nonce(1), Zxid(5)).sending(nonce(2)).sending(nonce(3));
         for live in [1, 2, 3] {
             assert_eq!(check(&saved, Some(live)), Ok(()), "{live}");
         }
@@ -99,10 +108,17 @@ mod tests {
 
     #[test]
     fn a_wiped_ensemble_and_an_older_backup_are_strangers() {
-        let saved = Canary::confirmed(nonce(2), Zxid(5));
+        let saved = Canary::default().confirmed(nonce(2), Zxid(5));
         assert_eq!(check(&saved, None), Err(Stranger::Gone));
         assert_eq!(check(&saved, Some(1)), Err(Stranger::Other));
         assert_eq!(saved.check(Some(b"\xff")), Err(Stranger::Other));
+    }
+
+    #[test]
+    fn a_later_generation_vouches_for_whatever_stands() {
+        let saved = Canary::default().within(1).confirmed(nonce(2), Zxid(5));
+        assert_eq!(check(&saved.clone().within(1), Some(1)), Err(Stranger::Other));
+        assert_eq!(check(&saved.within(2), Some(1)), Ok(()));
     }
 
     #[test]

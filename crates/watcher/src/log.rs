@@ -78,8 +78,11 @@ impl Log {
     async fn load(&mut self, end: &Position) -> Result<(), Halt> {
         let rows = latest(&self.queue, &self.tree).await?;
         if let Some((_, bytes)) = rows.iter().find(|(key, _)| key == CANARY) {
-            self.canary = serde_json::from_slice(bytes).map_err(|source| Error::Saved { key: CANARY, source })?;
+            let canary: Canary =
+                serde_json::from_slice(bytes).map_err(|source| Error::Saved { key: CANARY, source })?;
+            self.canary = canary;
         }
+        self.canary = std::mem::take(&mut self.canary).within(self.fence.generation);
         let stale = Known::stale(&rows);
         if let Some(known) = Known::load(&rows) {
             self.known = known;

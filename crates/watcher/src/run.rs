@@ -8,7 +8,7 @@ use queue::{AppendError, Queue, StoreError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::canary::{Canary, IN_FLIGHT_MAX};
+use crate::canary::IN_FLIGHT_MAX;
 use crate::fail::{Fail, FailPoint};
 use crate::feed::{Bounds, Feed, Input, Now, Output, Why};
 use crate::log::{Begin, Log};
@@ -358,7 +358,7 @@ impl Term {
                 Told::Inputs(inputs) => inputs,
                 Told::Beaten(nonce, Ok(zxid)) => {
                     Fail::strike(self.config.fail, FailPoint::AfterCanary);
-                    self.log.save_canary(Canary::confirmed(nonce, zxid)).await?;
+                    self.log.save_canary(self.log.canary.confirmed(nonce, zxid)).await?;
                     vec![Input::Beaten(zxid)]
                 }
                 Told::Beaten(_, Err(error)) => self.beat_failed(&error)?,

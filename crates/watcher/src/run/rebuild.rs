@@ -4,7 +4,6 @@ use change::{Record, Zxid};
 use uuid::Uuid;
 
 use super::{Error, Halt, Term, clocks};
-use crate::canary::Canary;
 use crate::feed::{Input, Why};
 use crate::reconcile::{self, Gap, Limits, Live, Moment};
 use crate::seen::SeenEdit;
@@ -172,7 +171,7 @@ impl Term {
         self.sending(nonce).await?;
         let zxid = self.ensemble.write_canary(nonce).await?;
         crate::fail::Fail::strike(self.config.fail, crate::fail::FailPoint::AfterCanary);
-        self.log.save_canary(Canary::confirmed(nonce, zxid)).await?;
+        self.log.save_canary(self.log.canary.confirmed(nonce, zxid)).await?;
         Ok(zxid)
     }
 

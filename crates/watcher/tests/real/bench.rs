@@ -215,8 +215,7 @@ impl Bench {
         assert!(reached, "{what}: not in {:#?}", self.printed());
     }
 
-    /// Where the log is read next.
-    pub(crate) fn next_offset(&self) -> i64 {
+    fn next_offset(&self) -> i64 {
         self.next.map_or(1, |next| next.offset)
     }
 
@@ -231,6 +230,13 @@ impl Bench {
         };
         let live = Tree::new(live.nodes.into_iter().map(|(path, found)| (path, node(found))).collect());
         self.until("the log equals ZooKeeper", |bench| bench.tree.nodes() == live.nodes()).await;
+        self.until_end().await;
+    }
+
+    /// Reads what the log holds now.
+    pub(crate) async fn until_end(&mut self) {
+        let end = self.queue.end(&Topic::Changes.name(ENV)).await.expect("the log's end").offset;
+        self.until("the log's end", |bench| bench.next_offset() == end).await;
     }
 
     /// Every Txn of the log, as `edit: +a.0 -b`, paths by name and puts with their version.

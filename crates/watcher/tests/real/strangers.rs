@@ -12,11 +12,9 @@ use super::bench::{Bench, chart, persistent};
 async fn freezes(bench: &mut Bench, terms: usize) -> super::bench::Running {
     let running = bench.watch().await;
     running.reach(Phase::Frozen).await;
-    let topic = change::Topic::Changes.name("test");
-    let end = bench.queue.end(&topic).await.expect("the end").offset;
     bench.take_printed();
     let known = bench.tree.clone();
-    bench.until("the frozen term's records", move |bench| bench.next_offset() == end).await;
+    bench.until_end().await;
     assert_eq!(bench.take_printed(), vec!["term of generation 1"; terms]);
     assert_eq!(bench.tree, known);
     running
