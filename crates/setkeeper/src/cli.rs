@@ -92,8 +92,13 @@ pub(crate) enum Command {
     Status,
     /// Check the configuration and every connection; all faults at once
     Check,
-    /// Prove the audit's chain of hashes
-    Verify,
+    /// Prove the audit's chain of hashes; exit code 2 if a row was altered, moved or removed
+    #[command(after_help = "Example:\n  setkeeper verify --head \"$(cat /safe/place/head)\"   also proves that no tail was cut")]
+    Verify {
+        /// A head that was kept elsewhere (`setkeeper status` prints it): the chain must still go through it
+        #[arg(long, value_name = "SEQ:HASH")]
+        head: Option<String>,
+    },
     /// Let something pass that waits for a person
     #[command(subcommand)]
     Approve(Approve),
@@ -169,7 +174,7 @@ pub(crate) struct Push {
 pub(crate) struct Put {
     /// Where: `assets/<project>/<folder>/<name>`
     pub(crate) path: String,
-    /// The document, JSON (or YAML if it ends in .yaml); `-` reads standard input
+    /// The document, JSON; `-` reads standard input
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
     #[command(flatten)]

@@ -12,8 +12,10 @@ use figment::providers::{Env, Format as _, Serialized, Toml};
 
 mod mean;
 mod raw;
+mod source;
 
-pub(crate) use raw::Raw;
+use raw::Raw;
+pub(crate) use source::Source;
 
 /// The configuration as meant: parsed, checked, with every default filled in.
 #[derive(Debug, Clone)]
@@ -31,7 +33,7 @@ pub(crate) struct Config {
     /// The audit.
     pub(crate) audit: Audit,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: SocketAddr,
     /// How long SIGTERM waits for the batch in hand.
     pub(crate) stop_within: Duration,
     /// The longest pause before a worker that failed is built anew.
@@ -44,7 +46,7 @@ pub(crate) struct Target {
     /// Its name in the ledger, in outcomes and in messages.
     pub(crate) name: String,
     /// How to reach it.
-    pub(crate) database: sql::Config,
+    pub(crate) database: Source,
     /// How the applier treats it.
     pub(crate) applier: applier::Config,
 }
@@ -53,7 +55,7 @@ pub(crate) struct Target {
 #[derive(Debug, Clone)]
 pub(crate) struct Audit {
     /// How to reach it.
-    pub(crate) database: sql::Config,
+    pub(crate) database: Source,
     /// Batches and trimming.
     pub(crate) auditor: auditor::Config,
 }

@@ -37,17 +37,24 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Failure {
     exit: Exit,
     lines: Vec<String>,
+    hint: Option<&'static str>,
 }
 
 impl Failure {
     /// A failure that says `message`.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure { exit, lines: vec![message.into()] }
+        Failure { exit, lines: vec![message.into()], hint: None }
     }
 
     /// A failure with an error and its sources.
     pub(crate) fn of(exit: Exit, error: &dyn std::error::Error) -> Failure {
-        Failure { exit, lines: chain(error) }
+        Failure { exit, lines: chain(error), hint: None }
+    }
+
+    /// Says how to mend it, where the error itself cannot know.
+    pub(crate) fn hint(mut self, hint: &'static str) -> Failure {
+        self.hint = Some(hint);
+        self
     }
 
     /// Prints it to standard error and gives the code to end with.
@@ -55,6 +62,9 @@ impl Failure {
         for (depth, line) in self.lines.iter().enumerate() {
             let lead = if depth == 0 { "setkeeper: " } else { "  because: " };
             eprintln!("{lead}{line}");
+        }
+        if let Some(hint) = self.hint {
+            eprintln!("  to mend it: {hint}");
         }
         self.exit
     }

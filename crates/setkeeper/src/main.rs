@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! setkeeper: see `setkeeper --help`.
+
+fn main() -> std::process::ExitCode {
+    setkeeper::main()
+}

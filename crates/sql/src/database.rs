@@ -116,7 +116,7 @@ impl Database {
     pub async fn migrate(&self, migrator: &Migrator) -> Result<(), MigrateError> {
         let done = match &self.pool {
             Pool::Sqlite(pool, _) => migrate_sqlite(pool, migrator).await,
-            Pool::Postgres(pool) => migrator.run(pool).await,
+            Pool::Postgres(pool) => migrate_postgres(pool, migrator).await,
         };
         done.map_err(|source| MigrateError { database: self.label.to_string(), source })
     }
@@ -134,7 +134,12 @@ impl Database {
 async fn migrate_sqlite(pool: &SqlitePool, migrator: &Migrator) -> Result<(), sqlx::migrate::MigrateError> {
     let mut connection = pool.acquire().await?;
     sqlx::query("PRAGMA query_only = OFF").execute(&mut *connection).await?;
-    migrator.run(&mut *connection).await
+    migrator.run_direct(None, &mut *connection, false).await
+}
+
+/// `run_direct`, because the future of [`Migrator::run`] cannot be sent between threads.
+async fn migrate_postgres(pool: &PgPool, migrator: &Migrator) -> Result<(), sqlx::migrate::MigrateError> {
+    migrator.run_direct(None, &mut *pool.acquire().await?, false).await
 }
 
 async fn sqlite(path: &Path, config: Config) -> Result<Database, ConnectError> {

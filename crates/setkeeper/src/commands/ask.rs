@@ -1,0 +1,363 @@
+//! `history`, `status` and `verify`: what happened, where everything stands, and whether the record can be trusted.
+
+use asset::FieldChange;
+use auditor::{Audit, Filter, Head, HistoryRow};
+use change::Topic;
+use queue::{Position, Queue, ReadError};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::assets::parse_path;
+use crate::cli::{History, Output};
+use crate::config::Config;
+use crate::exit::{Exit, Failure, chain};
+use crate::output::{self, Printed, table};
+
+async fn audit(config: &Config) -> Result<Audit, Failure> {
+    let database = config.audit.database.connect_existing().await.map_err(|error| {
+        Failure::of(Exit::Unreachable, &error).hint("the audit database is made by `setkeeper run` or `setkeeper audit`")
+    })?;
+    Ok(Audit::new(database))
+}
+
+/// `setkeeper history`
+pub(super) async fn history(config: &Config, output: Output, history: History) -> Result<Exit, Failure> {
+    let mut filter = Filter { author: history.author, limit: Some(history.limit), ..Filter::default() };
+    if let Some(asset) = &history.asset {
+        match asset.parse() {
+            Ok(uuid) => filter.uuid = Some(uuid),
+            Err(_) => filter.path = Some(parse_path(asset)?),
+        }
+    }
+    let rows = audit(config).await?.history(&filter).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    output::print(output, &Told(rows));
+    Ok(Exit::Done)
+}
+
+/// History rows, the newest first.
+struct Told(Vec<HistoryRow>);
+
+impl Serialize for Told {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(row_json))
+    }
+}
+
+fn row_json(row: &HistoryRow) -> Value {
+    let document = |text: &Option<String>| -> Value {
+        text.as_ref().map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
+    };
+    let field = |change: &FieldChange| {
+        json!({"path": change.path, "before": change.before, "after": change.after})
+    };
+    json!({
+        "seq": row.seq, "effective": row.effective.to_string(), "committed": row.committed.to_string(),
+        "change": row.change, "path": row.path, "kind": row.kind, "uuid": row.uuid, "name": row.name, "op": row.op,
+        "source": row.source, "author": row.author, "message": row.message, "edit": row.edit,
+        "missed_versions": row.missed, "target": row.target, "outcome": row.outcome, "reason": row.reason,
+        "place": row.place, "waiting": row.waiting, "delay_ms": row.delay_ms,
+        "before": document(&row.before), "after": document(&row.after),
+        "fields": row.differences.iter().map(field).collect::<Vec<_>>(),
+    })
+}
+
+impl Printed for Told {
+    fn text(&self) -> String {
+        if self.0.is_empty() {
+            return "nothing is on record for that".to_owned();
+        }
+        let rows = self.0.iter().map(|row| {
+            let outcome = row.outcome.clone().unwrap_or_else(|| "not applied yet".to_owned());
+            let why = match (&row.place, &row.reason) {
+                (Some(place), Some(reason)) => format!("\n{place}: {reason}"),
+                (None, Some(reason)) => format!("\n{reason}"),
+                (_, None) => String::new(),
+            };
+            vec![
+                row.committed.to_string(),
+                format!("{}\n{}", row.author.as_deref().unwrap_or("unknown"), row.message.as_deref().unwrap_or("")),
+                format!("{} {}", row.op, row.path),
+                fields(row),
+                format!("{outcome}{why}"),
+                row.delay_ms.map(|ms| ms.to_string()).unwrap_or_default(),
+            ]
+        });
+        table(&["committed", "who and why", "change", "before → after", "outcome", "ms"], rows)
+    }
+}
+
+/// How many fields of one change a terminal shows.
+const FIELDS_SHOWN: usize = 12;
+
+fn fields(row: &HistoryRow) -> String {
+    if row.before.is_none() && row.op != "delete" {
+        return "new".to_owned();
+    }
+    let shown = row.differences.iter().take(FIELDS_SHOWN).map(ToString::to_string);
+    let more = row.differences.len().saturating_sub(FIELDS_SHOWN);
+    let rest = (more > 0).then(|| format!("and {more} more fields (-o json shows all)"));
+    shown.chain(rest).collect::<Vec<_>>().join("\n")
+}
+
+/// `setkeeper verify`
+pub(super) async fn verify(config: &Config, output: Output, head: Option<&str>) -> Result<Exit, Failure> {
+    let kept: Option<Head> =
+        head.map(str::parse).transpose().map_err(|error: auditor::BadHead| Failure::of(Exit::Usage, &error))?;
+    let report =
+        audit(config).await?.verify(kept.as_ref()).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    let sound = report.is_sound();
+    output::print(output, &Verified {
+        rows: report.rows,
+        head: report.head.to_string(),
+        sound,
+        found: report.found,
+        findings,
+    });
+    Ok(if sound { Exit::Done } else { Exit::Found })
+}
+
+#[derive(Debug, Serialize)]
+struct Verified {
+    rows: u64,
+    head: String,
+    sound: bool,
+    found: u64,
+    findings: Vec<String>,
+}
+
+impl Printed for Verified {
+    fn text(&self) -> String {
+        if self.sound {
+            return format!("sound: {} rows, head {}", self.rows, self.head);
+        }
+        format!("NOT sound: {} findings in {} rows\n{}", self.found, self.rows, self.findings.join("\n"))
+    }
+}
+
+/// `setkeeper status`
+pub(super) async fn status(config: &Config, output: Output) -> Result<Exit, Failure> {
+    let mut status = Status::default();
+    status.ensemble(config).await;
+    let queue = match Queue::embedded(&config.queue).await {
+        Ok(queue) => Some(queue),
+        Err(error) => {
+            status.trouble(&error);
+            None
+        }
+    };
+    status.watcher(config, queue.as_ref()).await;
+    for target in &config.targets {
+        status.target(config, target, queue.as_ref()).await;
+    }
+    status.auditor(config, queue.as_ref()).await;
+    let unreachable = !status.troubles.is_empty();
+    output::print(output, &status);
+    Ok(if unreachable { Exit::Unreachable } else { Exit::Done })
+}
+
+/// Where everything stands. What could not be asked is a trouble, and the rest is told all the same.
+#[derive(Debug, Default, Serialize)]
+struct Status {
+    generation: Option<change::Generation>,
+    paused: Option<zk::Pause>,
+    stages: Vec<Stage>,
+    pending: Vec<Pending>,
+    audit: Option<AuditStatus>,
+    troubles: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Stage {
+    stage: String,
+    state: String,
+    position: Option<i64>,
+    lag_records: Option<u64>,
+    lag_ms: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Pending {
+    target: String,
+    state: &'static str,
+    path: String,
+    change: String,
+    since: String,
+    place: Option<String>,
+    reason: String,
+}
+
+#[derive(Debug, Serialize)]
+struct AuditStatus {
+    changes: u64,
+    outcomes: u64,
+    live: u64,
+    effective: String,
+    head: String,
+}
+
+impl Status {
+    fn trouble(&mut self, error: &dyn std::error::Error) {
+        self.troubles.push(chain(error).join(": "));
+    }
+
+    async fn ensemble(&mut self, config: &Config) {
+        let session = match zk::Session::connect(&config.zookeeper).await {
+            Ok(session) => session,
+            Err(error) => return self.trouble(&error),
+        };
+        match session.generation().await {
+            Ok(Some(generation)) => self.generation = Some(generation),
+            Ok(None) => self.troubles.push(format!("{} is not there: `setkeeper init` makes it", session.root())),
+            Err(error) => self.trouble(&error),
+        }
+        if self.generation.is_some() {
+            match session.paused().await {
+                Ok(paused) => self.paused = paused,
+                Err(error) => self.trouble(&error),
+            }
+        }
+    }
+
+    async fn watcher(&mut self, config: &Config, queue: Option<&Queue>) {
+        let Some(queue) = queue else { return };
+        let topic = Topic::Tree.name(&config.env);
+        let state = match queue.latest_one(&topic, "state").await {
+            Ok(Some(bytes)) => match serde_json::from_slice::<watcher::State>(&bytes) {
+                Ok(state) => {
+                    let phase = format!("{:?}", state.state).to_lowercase();
+                    let why = if state.reason.is_empty() { String::new() } else { format!(": {}", state.reason) };
+                    format!("{phase} since {}{why}", state.since)
+                }
+                Err(error) => return self.trouble(&error),
+            },
+            Ok(None) => "has never run".to_owned(),
+            Err(error) => return self.trouble(&error),
+        };
+        let position = match queue.end(&Topic::Changes.name(&config.env)).await {
+            Ok(end) => Some(end.offset),
+            Err(error) => return self.trouble(&error),
+        };
+        self.stages.push(Stage { stage: "watcher".to_owned(), state, position, lag_records: None, lag_ms: None });
+    }
+
+    async fn target(&mut self, config: &Config, target: &crate::config::Target, queue: Option<&Queue>) {
+        let database = match target.database.connect().await {
+            Ok(database) => database,
+            Err(error) => return self.trouble(&error),
+        };
+        let status = match applier::status(&database, None).await {
+            Ok(status) => status,
+            Err(error) => return self.trouble(&error),
+        };
+        let counts = format!(
+            "{} applied, {} held, {} rejected",
+            status.applied,
+            status.held.len(),
+            status.rejected.len()
+        );
+        let resync = status.resync.map(|id| format!(", resync {id} open")).unwrap_or_default();
+        let stage = format!("applier {}", target.name);
+        self.stage(config, &stage, counts + &resync, status.position, Topic::Changes, queue).await;
+        for (state, items) in [("held", status.held), ("rejected", status.rejected)] {
+            self.pending.extend(items.into_iter().map(|item| Pending {
+                target: target.name.clone(),
+                state,
+                path: item.id.path.to_string(),
+                change: item.id.to_string(),
+                since: item.at.to_string(),
+                place: item.place,
+                reason: item.reason,
+            }));
+        }
+    }
+
+    async fn auditor(&mut self, config: &Config, queue: Option<&Queue>) {
+        let status = match config.audit.database.connect_existing().await {
+            Ok(database) => Audit::new(database).status().await,
+            Err(error) => return self.trouble(&error),
+        };
+        let status = match status {
+            Ok(status) => status,
+            Err(error) => return self.trouble(&error),
+        };
+        let counts = &status.counts;
+        let gap = status.resync_needed.map(|why| format!(", waits for a resync: {why}")).unwrap_or_default();
+        let state = format!("{} changes, {} outcomes{gap}", counts.changes, counts.outcomes);
+        self.stage(config, "auditor", state, status.changes, Topic::Changes, queue).await;
+        self.audit = Some(AuditStatus {
+            changes: counts.changes,
+            outcomes: counts.outcomes,
+            live: counts.live,
+            effective: status.effective.to_string(),
+            head: status.head.to_string(),
+        });
+    }
+
+    async fn stage(
+        &mut self,
+        config: &Config,
+        stage: &str,
+        state: String,
+        position: Option<Position>,
+        topic: Topic,
+        queue: Option<&Queue>,
+    ) {
+        let mut told =
+            Stage { stage: stage.to_owned(), state, position: position.map(|p| p.offset), lag_records: None, lag_ms: None };
+        if let (Some(queue), Some(position)) = (queue, position) {
+            match queue.lag(&topic.name(&config.env), &position).await {
+                Ok(lag) => {
+                    told.lag_records = Some(lag.records);
+                    told.lag_ms = lag.oldest.map(|oldest| (crate::supervisor::now().0 - oldest / 1000).max(0));
+                }
+                Err(ReadError::Lost { reason, .. }) => {
+                    told.state.push_str(&format!("; its position is lost ({reason}): it resynchronises"));
+                }
+                Err(error) => self.trouble(&error),
+            }
+        }
+        self.stages.push(told);
+    }
+}
+
+impl Printed for Status {
+    fn text(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(generation) = self.generation {
+            parts.push(format!("generation {generation}"));
+        }
+        if let Some(pause) = &self.paused {
+            parts.push(format!("PAUSED by {} since {}: {}", pause.by, pause.since, pause.reason));
+        }
+        let number = |value: Option<String>| value.unwrap_or_default();
+        let stages = self.stages.iter().map(|stage| {
+            vec![
+                stage.stage.clone(),
+                number(stage.position.map(|n| n.to_string())),
+                number(stage.lag_records.map(|n| n.to_string())),
+                number(stage.lag_ms.map(|n| n.to_string())),
+                stage.state.clone(),
+            ]
+        });
+        parts.push(table(&["stage", "position", "lag", "lag ms", "state"], stages));
+        if !self.pending.is_empty() {
+            let rows = self.pending.iter().map(|pending| {
+                let place = pending.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+                vec![
+                    pending.state.to_owned(),
+                    pending.target.clone(),
+                    pending.path.clone(),
+                    pending.since.clone(),
+                    format!("{place}{}", pending.reason),
+                ]
+            });
+            parts.push(table(&["pending", "target", "path", "since", "why"], rows));
+        }
+        if let Some(audit) = &self.audit {
+            parts.push(format!("audit: {} live paths, head {}", audit.live, audit.head));
+        }
+        parts.extend(self.troubles.iter().map(|trouble| format!("TROUBLE: {trouble}")));
+        parts.join("\n")
+    }
+}

@@ -1,0 +1,105 @@
+//! `setkeeper check`: the configuration and every connection, all faults at once.
+
+use serde::Serialize;
+
+use crate::cli::Output;
+use crate::config::Config;
+use crate::exit::{Exit, Failure, chain};
+use crate::output::{self, Printed, table};
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Looked {
+    what: String,
+    fine: bool,
+    says: String,
+}
+
+/// Everything that was looked at.
+#[derive(Debug, Default, Serialize)]
+#[serde(transparent)]
+struct Report(Vec<Looked>);
+
+impl Report {
+    fn fine(&mut self, what: &str, says: impl Into<String>) {
+        self.0.push(Looked { what: what.to_owned(), fine: true, says: says.into() });
+    }
+
+    fn bad(&mut self, what: &str, error: &dyn std::error::Error) {
+        self.0.push(Looked { what: what.to_owned(), fine: false, says: chain(error).join(": ") });
+    }
+
+    fn bad_text(&mut self, what: &str, says: impl Into<String>) {
+        self.0.push(Looked { what: what.to_owned(), fine: false, says: says.into() });
+    }
+
+    async fn zookeeper(&mut self, config: &Config) {
+        let session = match zk::Session::connect(&config.zookeeper).await {
+            Ok(session) => session,
+            Err(error) => return self.bad("zookeeper", &error),
+        };
+        match session.generation().await {
+            Ok(Some(generation)) => {
+                self.fine("zookeeper", format!("{} stands, generation {generation}", session.root()));
+            }
+            Ok(None) => self.bad_text("zookeeper", format!("{} is not there: `setkeeper init` makes it", session.root())),
+            Err(error) => self.bad("zookeeper", &error),
+        }
+    }
+
+    async fn queue(&mut self, config: &Config) {
+        if let Some(folder) = config.queue.path.parent()
+            && let Err(error) = std::fs::create_dir_all(folder)
+        {
+            return self.bad("queue", &error);
+        }
+        match queue::Queue::embedded(&config.queue).await {
+            Ok(_) => self.fine("queue", config.queue.path.display().to_string()),
+            Err(error) => self.bad("queue", &error),
+        }
+    }
+
+    async fn target(&mut self, target: &crate::config::Target) {
+        let what = format!("target {}", target.name);
+        let database = match target.database.connect().await {
+            Ok(database) => database,
+            Err(error) => return self.bad(&what, &error),
+        };
+        let label = database.label().to_owned();
+        match applier::Target::open(database, target.applier.target.clone()).await {
+            Ok(_) => self.fine(&what, format!("{label}: schema known, SECRET_KEY proven, ledger ours")),
+            Err(error) => self.bad(&what, &error),
+        }
+    }
+
+    async fn audit(&mut self, config: &Config) {
+        match config.audit.database.connect().await {
+            Ok(database) => self.fine("audit", database.label()),
+            Err(error) => self.bad("audit", &error),
+        }
+    }
+}
+
+/// `setkeeper check`
+pub(super) async fn check(config: &Config, output: Output) -> Result<Exit, Failure> {
+    let mut report = Report::default();
+    report.fine("configuration", "read");
+    report.zookeeper(config).await;
+    report.queue(config).await;
+    for target in &config.targets {
+        report.target(target).await;
+    }
+    report.audit(config).await;
+    output::print(output, &report);
+    Ok(if report.0.iter().all(|looked| looked.fine) { Exit::Done } else { Exit::Found })
+}
+
+impl Printed for Report {
+    fn text(&self) -> String {
+        let rows = self.0.iter().map(|looked| {
+            let mark = if looked.fine { "ok" } else { "WRONG" };
+            vec![mark.to_owned(), looked.what.clone(), looked.says.clone()]
+        });
+        table(&["", "what", "says"], rows)
+    }
+}

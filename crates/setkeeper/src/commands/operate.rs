@@ -1,0 +1,179 @@
+//! `init`, `init-db`, `approve`, `pause`, `resume` and `resync`.
+
+use change::{Topic, ZnodePath};
+use serde::Serialize;
+use ulid::Ulid;
+
+use super::assets::{parse_path, read_failed};
+use super::plan;
+use super::{assets, author, connect};
+use crate::cli::{Approve, Output, Pause, Resync, Why};
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Printed};
+use crate::supervisor::now;
+
+/// A sentence for people, an object for scripts.
+#[derive(Debug, Serialize)]
+struct Said<T: Serialize> {
+    #[serde(flatten)]
+    value: T,
+    #[serde(skip)]
+    text: String,
+}
+
+impl<T: Serialize> Printed for Said<T> {
+    fn text(&self) -> String {
+        self.text.clone()
+    }
+}
+
+fn say(output: Output, value: impl Serialize, text: String) {
+    output::print(output, &Said { value, text });
+}
+
+/// `setkeeper init`
+pub(super) async fn init(config: &Config, output: Output) -> Result<Exit, Failure> {
+    let session = connect(config).await?;
+    let generation = session.init().await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let text = format!("{} stands, generation {generation}", session.root());
+    say(output, serde_json::json!({"root": session.root(), "generation": generation}), text);
+    Ok(Exit::Done)
+}
+
+/// `setkeeper init-db`
+pub(super) async fn init_db(config: &Config, output: Output) -> Result<Exit, Failure> {
+    for target in &config.targets {
+        let database =
+            target.database.connect().await.map_err(|error| Failure::of(Exit::Unreachable, &error))?;
+        let made = applier::init_db(&database, &target.name, None)
+            .await
+            .map_err(|error| Failure::of(Exit::Failed, &error))?;
+        let verb = if made.created { "made in" } else { "already in" };
+        let mut text = format!("target {} ({}): setkeeper's tables {verb} {}", target.name, made.target, database.label());
+        if !made.rights.is_empty() {
+            text.push_str("\nthe least rights that the applier's role needs (put its name for ROLE):\n  ");
+            text.push_str(&made.rights.join("\n  "));
+        }
+        let value = serde_json::json!({
+            "target": target.name, "id": made.target, "created": made.created, "rights": made.rights
+        });
+        say(output, value, text);
+    }
+    Ok(Exit::Done)
+}
+
+/// `setkeeper approve`
+pub(super) async fn approve(config: &Config, output: Output, approve: Approve) -> Result<Exit, Failure> {
+    match approve {
+        Approve::Generation => approve_generation(config, output).await,
+        Approve::Deletes { paths, all, why } => approve_deletes(config, output, &paths, all, why).await,
+    }
+}
+
+/// n = 1 + the highest of the znode, the known tree, the targets and the audit, so that no comparison of zxids ever
+/// mixes two lives of the ensemble.
+async fn approve_generation(config: &Config, output: Output) -> Result<Exit, Failure> {
+    let session = connect(config).await?;
+    let standing = session.generation().await.map_err(|error| read_failed(&error))?;
+    let highest = known_generation(config).await?.max(standing.map_or(0, |generation| generation.n));
+    let approved =
+        session.approve_generation(highest + 1).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let text = format!(
+        "generation {approved} is approved: every worker begins a new term, and a resync brings all targets to what \
+         ZooKeeper holds now (deletes behind the guard)"
+    );
+    say(output, approved, text);
+    Ok(Exit::Done)
+}
+
+async fn known_generation(config: &Config) -> Result<u64, Failure> {
+    let unreachable = |error: &dyn std::error::Error| Failure::of(Exit::Unreachable, error);
+    let queue = queue::Queue::embedded(&config.queue).await.map_err(|error| unreachable(&error))?;
+    let topic = Topic::Changes.name(&config.env);
+    let mut highest = queue.highest_fence(&topic).await.map_err(|error| unreachable(&error))?.map_or(0, |f| f.0);
+    for target in &config.targets {
+        let database = target.database.connect().await.map_err(|error| unreachable(&error))?;
+        let status = applier::status(&database, None).await.map_err(|error| unreachable(&error))?;
+        highest = highest.max(status.watcher.map_or(0, |fence| fence.generation));
+    }
+    if let Ok(database) = config.audit.database.connect_existing().await
+        && let Ok(status) = auditor::Audit::new(database).status().await
+    {
+        highest = highest.max(status.fence.generation);
+    }
+    Ok(highest)
+}
+
+async fn approve_deletes(
+    config: &Config,
+    output: Output,
+    paths: &[String],
+    all: bool,
+    why: Why,
+) -> Result<Exit, Failure> {
+    if paths.is_empty() && !all {
+        return Err(Failure::new(Exit::Usage, "name the held paths, or --all; `setkeeper status` lists them"));
+    }
+    let wanted = paths.iter().map(|path| parse_path(path)).collect::<Result<Vec<ZnodePath>, _>>()?;
+    let held = held_deletes(config).await?;
+    if let Some(path) = wanted.iter().find(|path| !held.iter().any(|(held, _)| held == *path)) {
+        return Err(Failure::new(Exit::Usage, format!("no delete of `{path}` is held; `setkeeper status` lists those that are")));
+    }
+    let approved = held.into_iter().filter(|(path, _)| all || wanted.contains(path));
+    let mut steps = Vec::new();
+    for (path, czxid) in approved {
+        let at = format!("control/approvals/{}", Ulid::generate()).parse().expect("a ulid is a name");
+        let bytes = serde_json::json!({"v": 1, "path": path, "czxid": czxid}).to_string().into_bytes();
+        steps.extend(plan::put_bytes(&at, None, bytes));
+    }
+    let session = connect(config).await?;
+    assets::write(config, output, &session, steps, why).await
+}
+
+/// Deletes that some target holds: path and czxid.
+async fn held_deletes(config: &Config) -> Result<Vec<(ZnodePath, i64)>, Failure> {
+    let mut held = Vec::new();
+    for target in &config.targets {
+        let database =
+            target.database.connect().await.map_err(|error| Failure::of(Exit::Unreachable, &error))?;
+        let status =
+            applier::status(&database, None).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+        let deletes = status.held.into_iter().map(|item| item.id).filter(|id| id.version.is_none());
+        held.extend(deletes.map(|id| (id.path, id.czxid)));
+    }
+    held.sort();
+    held.dedup();
+    Ok(held)
+}
+
+/// `setkeeper pause`
+pub(super) async fn pause(config: &Config, output: Output, pause: Pause) -> Result<Exit, Failure> {
+    let session = connect(config).await?;
+    let paused = session
+        .pause(&author(pause.author), &pause.message, now())
+        .await
+        .map_err(|error| Failure::of(Exit::Failed, &error))?;
+    say(output, &paused, "paused: nothing is applied until `setkeeper resume`; changes go on being recorded".to_owned());
+    Ok(Exit::Done)
+}
+
+/// `setkeeper resume`
+pub(super) async fn resume(config: &Config, output: Output) -> Result<Exit, Failure> {
+    let session = connect(config).await?;
+    let ended = session.resume().await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let text = match &ended {
+        Some(pause) => format!("resumed; it was paused by {} since {}: {}", pause.by, pause.since, pause.reason),
+        None => "was not paused".to_owned(),
+    };
+    say(output, serde_json::json!({"ended": ended}), text);
+    Ok(Exit::Done)
+}
+
+/// `setkeeper resync`
+pub(super) async fn resync(config: &Config, output: Output, resync: Resync) -> Result<Exit, Failure> {
+    let session = connect(config).await?;
+    let id = session.request_resync(&resync.message).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    say(output, serde_json::json!({"id": id}), format!("resync {id} is asked for; the watcher sends every live document"));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,157 @@
+//! From what ZooKeeper holds and what is wanted to the edits that are missing. Pure.
+
+use std::collections::BTreeMap;
+
+use asset::{Document, Kind};
+use change::{Place, ZnodePath};
+use uuid::Uuid;
+use zk::{Expect, Found, VersionedEdit, WriteOp};
+
+/// The kind of document that belongs at a path.
+///
+/// # Errors
+/// Why no document stands there.
+pub(crate) fn kind_at(path: &ZnodePath) -> Result<Option<Kind>, String> {
+    match path.place() {
+        Ok(Place::Asset { folder, .. }) => match Kind::from_folder(folder) {
+            Some(kind) => Ok(Some(kind)),
+            None => Err(format!(
+                "`{folder}` is no kind of asset; use {}",
+                Kind::ALL.map(Kind::folder).join(", ")
+            )),
+        },
+        Ok(Place::Setting { .. } | Place::Endpoint { .. } | Place::Approval { .. }) => Ok(None),
+        Ok(Place::Folder) => Err(format!("`{path}` is a folder; documents stand at assets/<project>/<folder>/<name>")),
+        Err(bad) => Err(bad.to_string()),
+    }
+}
+
+/// The document at a path, if what stands there is one.
+pub(crate) fn document_at(path: &ZnodePath, found: &Found) -> Option<Document> {
+    let kind = kind_at(path).ok()??;
+    asset::parse(kind, &found.bytes).ok()
+}
+
+/// The uuids of all documents in the tree and where they stand.
+pub(crate) fn uuids(nodes: &BTreeMap<ZnodePath, Found>) -> BTreeMap<Uuid, ZnodePath> {
+    nodes.iter().filter_map(|(path, found)| Some((document_at(path, found)?.uuid(), path.clone()))).collect()
+}
+
+/// One thing that a write would do.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) edit: VersionedEdit,
+    pub(crate) before: Option<Document>,
+    pub(crate) after: Option<Document>,
+}
+
+impl Step {
+    /// `create`, `change` or `delete`.
+    pub(crate) fn verb(&self) -> &'static str {
+        match (&self.edit.op, &self.edit.expect) {
+            (WriteOp::Delete, _) => "delete",
+            (WriteOp::Put { .. }, Expect::Absent) => "create",
+            (WriteOp::Put { .. }, Expect::Is { .. }) => "change",
+        }
+    }
+}
+
+/// The step that brings `path` to `wanted`, or none if it is there already: the same document in other bytes is no
+/// change.
+///
+/// A database that comes without our own keys, as Superset's exports do, keeps the ones that it has: an export
+/// cannot know where a password stands.
+pub(crate) fn put(path: &ZnodePath, found: Option<&Found>, mut wanted: Document) -> Option<Step> {
+    let before = found.and_then(|found| document_at(path, found));
+    if let (Some(Document::Database(old)), Document::Database(new)) = (&before, &mut wanted)
+        && new.setkeeper == asset::Extras::default()
+    {
+        new.setkeeper = old.setkeeper.clone();
+    }
+    if before.as_ref().is_some_and(|before| before.canonical() == wanted.canonical()) {
+        return None;
+    }
+    let op = WriteOp::Put { bytes: wanted.canonical().into_bytes() };
+    let edit = VersionedEdit { path: path.clone(), op, expect: expect(found), group: None };
+    Some(Step { edit, before, after: Some(wanted) })
+}
+
+/// The step that puts bytes that are no document: a setting.
+pub(crate) fn put_bytes(path: &ZnodePath, found: Option<&Found>, bytes: Vec<u8>) -> Option<Step> {
+    if found.is_some_and(|found| found.bytes == bytes) {
+        return None;
+    }
+    let edit =
+        VersionedEdit { path: path.clone(), op: WriteOp::Put { bytes }, expect: expect(found), group: None };
+    Some(Step { edit, before: None, after: None })
+}
+
+/// The step that deletes what was found at `path`.
+pub(crate) fn delete(path: &ZnodePath, found: &Found) -> Step {
+    let edit =
+        VersionedEdit { path: path.clone(), op: WriteOp::Delete, expect: expect(Some(found)), group: None };
+    Step { edit, before: document_at(path, found), after: None }
+}
+
+fn expect(found: Option<&Found>) -> Expect {
+    found.map_or(Expect::Absent, |found| Expect::Is { czxid: found.czxid, version: found.version })
+}
+
+#[cfg(test)]
+mod tests {
+    use change::{Lifetime, Millis, Zxid};
+
+    use super::*;
+
+    const CHART: &str = r#"{"slice_name":"a","viz_type":"table","params":{},"uuid":"5d0c6f0e-2f60-4d5e-8d0b-0e6f7c1a0011","version":"1.0.0","dataset_uuid":"5d0c6f0e-2f60-4d5e-8d0b-0e6f7c1a0002"}"#;
+
+    fn found(bytes: &str) -> Found {
+        Found {
+            czxid: 7,
+            mzxid: Zxid(7),
+            version: 2,
+            mtime: Millis(0),
+            lifetime: Lifetime::Persistent,
+            bytes: bytes.as_bytes().to_vec(),
+        }
+    }
+
+    fn path(text: &str) -> ZnodePath {
+        text.parse().expect("a path")
+    }
+
+    fn parse(kind: Kind, text: &str) -> Document {
+        asset::parse(kind, text.as_bytes()).expect("a document")
+    }
+
+    #[test]
+    fn a_document_that_is_there_already_is_not_written_again() {
+        let at = path("assets/main/charts/a");
+        let spaced = CHART.replace(':', ": ");
+        assert!(put(&at, Some(&found(&spaced)), parse(Kind::Chart, CHART)).is_none());
+        let step = put(&at, Some(&found(&spaced)), parse(Kind::Chart, &CHART.replace("\"a\"", "\"b\"")));
+        let step = step.expect("a step");
+        assert_eq!((step.verb(), step.edit.expect), ("change", Expect::Is { czxid: 7, version: 2 }));
+        assert_eq!(put(&at, None, parse(Kind::Chart, CHART)).expect("a step").verb(), "create");
+    }
+
+    #[test]
+    fn an_export_does_not_take_a_databases_secrets_away() {
+        let export = r#"{"database_name":"d","sqlalchemy_uri":"postgresql://u:XXXXXXXXXX@h/d","uuid":"5d0c6f0e-2f60-4d5e-8d0b-0e6f7c1a0001","version":"1.0.0"}"#;
+        let kept = export.replacen('{', r#"{"setkeeper":{"secrets":{"password":"env:SHOP"}},"#, 1);
+        let at = path("assets/main/databases/d");
+        assert!(put(&at, Some(&found(&kept)), parse(Kind::Database, export)).is_none());
+        let renamed = export.replace("\"d\"", "\"e\"");
+        let step = put(&at, Some(&found(&kept)), parse(Kind::Database, &renamed)).expect("a step");
+        assert!(step.after.expect("a document").canonical().contains("env:SHOP"));
+    }
+
+    #[test]
+    fn documents_stand_only_where_their_kind_belongs() {
+        assert_eq!(kind_at(&path("assets/main/charts/a")), Ok(Some(Kind::Chart)));
+        assert_eq!(kind_at(&path("settings/config/ROW_LIMIT")), Ok(None));
+        assert!(kind_at(&path("assets/main/chart/a")).expect_err("no kind").contains("databases, datasets, charts"));
+        assert!(kind_at(&path("assets/main/charts")).is_err());
+        assert!(kind_at(&path("edits/1")).is_err());
+    }
+}

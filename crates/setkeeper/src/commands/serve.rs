@@ -1,0 +1,84 @@
+//! `run`, `watch`, `apply` and `audit`: the workers, until SIGTERM.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::health::Health;
+use crate::http;
+use crate::metrics::Metrics;
+use crate::role::Role;
+use crate::supervisor::{self, Shared};
+
+/// Which workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Roles {
+    /// All of them.
+    All,
+    /// The watcher.
+    Watcher,
+    /// One applier a target.
+    Appliers,
+    /// The auditor.
+    Auditor,
+}
+
+impl Roles {
+    fn of(self, config: &Config) -> Vec<Role> {
+        let appliers = || config.targets.iter().map(|target| Role::Applier(target.name.clone()));
+        match self {
+            Roles::All => [Role::Watcher, Role::Auditor].into_iter().chain(appliers()).collect(),
+            Roles::Watcher => vec![Role::Watcher],
+            Roles::Appliers => appliers().collect(),
+            Roles::Auditor => vec![Role::Auditor],
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT; the batch in hand is finished, within a bound.
+pub(super) async fn run(config: Config, roles: Roles) -> Result<Exit, Failure> {
+    let stop = CancellationToken::new();
+    let listener = http::listen(config.listen).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    make_state_folder(&config)?;
+    stop_on_signals(&stop)?;
+    let roles = roles.of(&config);
+    let shared =
+        Shared { config: Arc::new(config), health: Health::default(), metrics: Arc::new(Metrics::default()) };
+    info!(roles = ?roles.iter().map(ToString::to_string).collect::<Vec<_>>(), listen = %shared.config.listen, "started");
+    let served = tokio::spawn(http::serve(
+        listener,
+        shared.health.clone(),
+        Arc::clone(&shared.metrics),
+        stop.clone(),
+    ));
+    let ended = supervisor::run(shared, roles, stop.clone()).await;
+    stop.cancel();
+    let _ = served.await;
+    info!("stopped");
+    match ended {
+        Ok(()) => Ok(Exit::Done),
+        Err(role) => Err(Failure::new(Exit::Failed, format!("a worker panicked: {role}"))),
+    }
+}
+
+fn make_state_folder(config: &Config) -> Result<(), Failure> {
+    let Some(folder) = config.queue.path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(folder)
+        .map_err(|error| Failure::new(Exit::Failed, format!("make the state folder {}: {error}", folder.display())))
+}
+
+fn stop_on_signals(stop: &CancellationToken) -> Result<(), Failure> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind).map_err(|error| Failure::of(Exit::Failed, &error))?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(())
+}

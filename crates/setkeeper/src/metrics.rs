@@ -1,0 +1,149 @@
+//! Metrics in OpenMetrics text, made anew for each scrape from what the workers tell of themselves.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::watch;
+
+use crate::health::Health;
+
+/// What the workers of this process count.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    watcher: Arc<watcher::Stats>,
+    auditor: Arc<auditor::Stats>,
+    appliers: Mutex<BTreeMap<String, watch::Receiver<applier::Stats>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RoleLabel {
+    role: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TargetLabel {
+    target: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    target: String,
+    outcome: &'static str,
+}
+
+impl Metrics {
+    /// What the watcher counts into.
+    pub(crate) fn watcher(&self) -> Arc<watcher::Stats> {
+        Arc::clone(&self.watcher)
+    }
+
+    /// What the auditor counts into.
+    pub(crate) fn auditor(&self) -> Arc<auditor::Stats> {
+        Arc::clone(&self.auditor)
+    }
+
+    /// Shows `stats` for the target from now on.
+    pub(crate) fn follow_applier(&self, target: &str, stats: watch::Receiver<applier::Stats>) {
+        self.appliers.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned(), stats);
+    }
+
+    /// Everything, as text.
+    pub(crate) fn text(&self, health: &Health) -> String {
+        let mut registry = Registry::with_prefix("setkeeper");
+        add_roles(&mut registry, health);
+        self.add_watcher(registry.sub_registry_with_prefix("watcher"));
+        self.add_auditor(registry.sub_registry_with_prefix("auditor"));
+        self.add_appliers(registry.sub_registry_with_prefix("applier"));
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("writing to a string cannot fail");
+        text
+    }
+
+    fn add_watcher(&self, registry: &mut Registry) {
+        let stats = &self.watcher;
+        let mut count = |name: &str, help: &str, value: &AtomicU64| {
+            registry.register(name, help, counter(value.load(Ordering::Relaxed)));
+        };
+        count("records", "Records appended to the topic changes", &stats.appended);
+        count("changes", "Changes in those records", &stats.changes);
+        count("resyncs", "Resyncs completed", &stats.resyncs);
+        count("reconnects", "Connections to ZooKeeper that were lost and came back", &stats.reconnects);
+        count("silent_misses", "Changes that only a reconciliation found; expected 0", &stats.silent_misses);
+        count("silent_canaries", "Times that the canary's event did not come", &stats.silent_canaries);
+        count("missed_versions", "Versions overwritten before they could be read", &stats.missed_versions);
+        count("unreadable", "Reads that ZooKeeper refused", &stats.unreadable);
+        let frozen = stats.state.borrow().state == watcher::Phase::Frozen;
+        registry.register("frozen", "1 while the watcher waits for approve generation", gauge(frozen.into()));
+    }
+
+    fn add_auditor(&self, registry: &mut Registry) {
+        let stats = self.auditor.snapshot();
+        let mut count = |name: &str, help: &str, value| registry.register(name, help, counter(value));
+        count("changes", "Changes recorded", stats.changes);
+        count("outcomes", "Outcomes recorded", stats.outcomes);
+        count("duplicates", "Changes and outcomes that came again", stats.duplicates);
+        count("dropped", "Records of watchers whose term was over", stats.dropped);
+        count("trimmed", "Records removed from the queue", stats.trimmed);
+        registry.register("rows", "Rows in the chain", gauge(stats.rows));
+        registry.register("resync_needed", "1 while the history has a gap", gauge(stats.resync_needed.into()));
+    }
+
+    fn add_appliers(&self, registry: &mut Registry) {
+        let outcomes = Family::<OutcomeLabel, Counter>::default();
+        let held = Family::<TargetLabel, Gauge>::default();
+        let rejected = Family::<TargetLabel, Gauge>::default();
+        let latency = Family::<TargetLabel, Gauge<f64, AtomicU64>>::default();
+        for (target, stats) in self.appliers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let stats = stats.borrow();
+            let label = TargetLabel { target: target.clone() };
+            held.get_or_create(&label).set(i64::try_from(stats.held).unwrap_or(i64::MAX));
+            rejected.get_or_create(&label).set(i64::try_from(stats.rejected).unwrap_or(i64::MAX));
+            if let Some(seconds) = stats.latency {
+                latency.get_or_create(&label).set(seconds.as_secs_f64());
+            }
+            for (outcome, count) in &stats.outcomes {
+                let label = OutcomeLabel { target: target.clone(), outcome };
+                outcomes.get_or_create(&label).inc_by(*count);
+            }
+        }
+        registry.register("outcomes", "Outcomes since the term began", outcomes);
+        registry.register("held", "Changes that wait", held);
+        registry.register("rejected", "Newest changes that were rejected", rejected);
+        let help = "From ZooKeeper's commit to the database's, for the newest change of the last batch";
+        registry.register_with_unit("latency", help, Unit::Seconds, latency);
+    }
+}
+
+fn add_roles(registry: &mut Registry, health: &Health) {
+    let ready = Family::<RoleLabel, Gauge>::default();
+    let terms = Family::<RoleLabel, Counter>::default();
+    let failures = Family::<RoleLabel, Counter>::default();
+    for (role, how) in health.all() {
+        let label = RoleLabel { role };
+        ready.get_or_create(&label).set(how.doing.is_ready().into());
+        terms.get_or_create(&label).inc_by(how.terms);
+        failures.get_or_create(&label).inc_by(how.failures);
+    }
+    registry.register("role_ready", "1 while the role is active, standing by or paused", ready);
+    registry.register("role_terms", "Terms begun", terms);
+    registry.register("role_failures", "Terms that ended with an error", failures);
+}
+
+fn counter(value: u64) -> Counter {
+    let counter = Counter::default();
+    counter.inc_by(value);
+    counter
+}
+
+fn gauge(value: i64) -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(value);
+    gauge
+}

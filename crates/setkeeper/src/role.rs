@@ -1,0 +1,150 @@
+//! The roles that a process can play, and how each one's worker is built for a term.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use change::{Fence, Generation};
+use tokio_util::sync::CancellationToken;
+use zk::Session;
+
+use crate::config::{Config, Target};
+use crate::supervisor::{Shared, TermError};
+
+/// One role. A role is active in one process of the fleet at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// ZooKeeper → topic `changes`.
+    Watcher,
+    /// Topic `changes` → the metadata database of the target of this name.
+    Applier(String),
+    /// Both topics → the audit database.
+    Auditor,
+}
+
+/// A worker at work.
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), TermError>> + Send + 'a>>;
+
+/// What a term gives a worker.
+pub(crate) struct Term {
+    pub(crate) session: Session,
+    pub(crate) fence: Fence,
+    pub(crate) generation: Generation,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Role::Watcher => f.write_str("watcher"),
+            Role::Applier(target) => write!(f, "applier-{target}"),
+            Role::Auditor => f.write_str("auditor"),
+        }
+    }
+}
+
+impl Role {
+    /// The folder below `workers` where the role is elected.
+    pub(crate) fn election(&self) -> String {
+        self.to_string()
+    }
+
+    /// Whether `setkeeper pause` stops it. The watcher and the auditor go on: what happens meanwhile is recorded.
+    pub(crate) fn obeys_pause(&self) -> bool {
+        matches!(self, Role::Applier(_))
+    }
+
+    /// Builds the worker and runs it until `stop` or its own end.
+    pub(crate) fn run<'a>(&'a self, shared: &'a Shared, term: Term, stop: CancellationToken) -> Running<'a> {
+        match self {
+            Role::Watcher => Box::pin(watcher_term(shared, term, stop)),
+            Role::Applier(target) => Box::pin(applier_term(shared, target, term, stop)),
+            Role::Auditor => Box::pin(auditor_term(shared, term, stop)),
+        }
+    }
+}
+
+/// A failure that may pass by itself.
+fn passing(error: &dyn std::error::Error) -> TermError {
+    TermError::new(error, false)
+}
+
+async fn queue(shared: &Shared) -> Result<queue::Queue, TermError> {
+    queue::Queue::embedded(&shared.config.queue).await.map_err(|error| passing(&error))
+}
+
+async fn watcher_term(shared: &Shared, term: Term, stop: CancellationToken) -> Result<(), TermError> {
+    let queue = queue(shared).await?;
+    let Config { watcher: config, env, .. } = &*shared.config;
+    let worker = watcher::Watcher::new(config.clone(), term.session, queue, term.fence, term.generation, env)
+        .reporting(shared.metrics.watcher());
+    let failed = |error: watcher::Error| TermError::new(&error, error.advice() == watcher::Advice::Stop);
+    worker.run(stop).await.map(|watcher::Stopped::Asked| ()).map_err(failed)
+}
+
+async fn applier_term(
+    shared: &Shared,
+    target: &str,
+    term: Term,
+    stop: CancellationToken,
+) -> Result<(), TermError> {
+    let found = shared.config.targets.iter().find(|each| each.name == target);
+    let target = found.expect("roles are made from the configured targets");
+    let worker = open_applier(shared, target, term.fence).await?;
+    shared.metrics.follow_applier(&target.name, worker.stats());
+    match worker.run(stop).await {
+        Ok(applier::Stopped::Asked) => Ok(()),
+        Err(error) if error.advice() == applier::Advice::Resync => {
+            // What was lost comes again with the resync, so it has to be asked for before the position is given up.
+            term.session.request_resync(&error.to_string()).await.map_err(|error| passing(&error))?;
+            let mut worker = open_applier(shared, target, term.fence).await?;
+            worker.skip_to_first().await.map_err(|error| passing(&error))?;
+            Err(passing(&error))
+        }
+        Err(error) => Err(TermError::new(&error, error.advice() == applier::Advice::Stop)),
+    }
+}
+
+async fn open_applier(shared: &Shared, target: &Target, fence: Fence) -> Result<applier::Applier, TermError> {
+    let queue = queue(shared).await?;
+    let database = target.database.connect().await.map_err(|error| passing(&error))?;
+    let opened = applier::Applier::open(target.applier.clone(), database, queue, fence).await;
+    opened.map_err(applier::Error::from).map_err(|error| {
+        TermError::new(&error, error.advice() == applier::Advice::Stop)
+    })
+}
+
+async fn auditor_term(shared: &Shared, term: Term, stop: CancellationToken) -> Result<(), TermError> {
+    let Config { audit, env, .. } = &*shared.config;
+    let queue = queue(shared).await?;
+    let database = audit.database.connect().await.map_err(|error| passing(&error))?;
+    let failed = |error: auditor::Error| TermError::new(&error, error.advice() == auditor::Advice::Stop);
+    let stats = shared.metrics.auditor();
+    let opened =
+        auditor::Auditor::open(audit.auditor.clone(), database, queue, term.fence, env, Arc::clone(&stats)).await;
+    let running = opened.map_err(failed)?.run(stop);
+    tokio::select! {
+        ended = running => ended.map(|auditor::Stopped::Asked| ()).map_err(failed),
+        error = ask_for_resyncs(&term.session, &stats) => Err(passing(&error)),
+    }
+}
+
+/// How often the auditor is looked at for a log that left something untold.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Asks the watcher for a resync whenever the auditor begins to need one.
+async fn ask_for_resyncs(session: &Session, stats: &auditor::Stats) -> zk::ControlError {
+    let mut asked = false;
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        ticks.tick().await;
+        let needed = stats.snapshot().resync_needed;
+        if needed
+            && !asked
+            && let Err(error) = session.request_resync("the log left the auditor something untold").await
+        {
+            return error;
+        }
+        asked = needed;
+    }
+}

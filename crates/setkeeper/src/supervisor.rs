@@ -1,0 +1,257 @@
+//! Runs the roles of this process: elects, builds the worker for one term, ends the term when the leadership is
+//! lost, when somebody pauses or when the process is asked to stop, and begins again after a pause.
+//!
+//! Only this module spawns, and only it retries: a restart and a recovery are the same path.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use change::Millis;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, error, info, warn};
+use zk::{Leadership, PauseWatch, Session};
+
+use crate::config::Config;
+use crate::exit::chain;
+use crate::health::{Doing, Health};
+use crate::metrics::Metrics;
+use crate::role::{Role, Term};
+
+/// Why a term ended badly: the message with its causes, and whether trying again soon can help.
+#[derive(Debug)]
+pub(crate) struct TermError {
+    lines: Vec<String>,
+    /// A person must act first, so the next try comes after the longest pause.
+    hopeless: bool,
+}
+
+impl TermError {
+    /// An error and whether a person must act first.
+    pub(crate) fn new(error: &dyn std::error::Error, hopeless: bool) -> TermError {
+        TermError { lines: chain(error), hopeless }
+    }
+}
+
+/// What every role of this process shares.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) health: Health,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Runs `roles` until `stop`, each on its own. A role that panics ends the process: half a pipeline that looks
+/// alive is worse than none.
+///
+/// # Errors
+/// The name of the role that panicked.
+pub(crate) async fn run(shared: Shared, roles: Vec<Role>, stop: CancellationToken) -> Result<(), String> {
+    let mut tasks = JoinSet::new();
+    for role in roles {
+        let span = tracing::info_span!("role", name = %role);
+        tasks.spawn(keep(shared.clone(), role, stop.clone()).instrument(span));
+    }
+    let mut panicked = None;
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            panicked.get_or_insert_with(|| error.to_string());
+            stop.cancel();
+        }
+    }
+    panicked.map_or(Ok(()), Err)
+}
+
+/// One role, term after term.
+async fn keep(shared: Shared, role: Role, stop: CancellationToken) {
+    let mut pauses = Pauses::new(shared.config.restart_pause_max);
+    while !stop.is_cancelled() {
+        shared.health.set(&role.to_string(), Doing::Starting);
+        let began = Instant::now();
+        let pause = match term(&shared, &role, &stop).await {
+            Ok(()) => pauses.after_success(),
+            Err(error) => {
+                let text = error.lines.join(": ");
+                error!(error = %text, "the term ended");
+                shared.health.set(&role.to_string(), Doing::Failed { error: text });
+                pauses.after_failure(&error, began.elapsed())
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// One term: connect, be elected, work until something ends it.
+async fn term(shared: &Shared, role: &Role, stop: &CancellationToken) -> Result<(), TermError> {
+    let connecting = Session::connect(&shared.config.zookeeper);
+    let Some(session) = or_stop(stop, connecting).await else { return Ok(()) };
+    let session = session.map_err(|error| TermError::new(&error, error.advice() == zk::Advice::Stop))?;
+    let name = role.to_string();
+    shared.health.set(&name, Doing::Standby);
+    let Some(elected) = or_stop(stop, session.elect(&role.election(), &holder())).await else { return Ok(()) };
+    let mut leadership = elected.map_err(|error| TermError::new(&error, error.advice() == zk::Advice::Stop))?;
+    info!(fence = %leadership.fence, "elected");
+    let done = lead(shared, role, &session, &mut leadership, stop).await;
+    if let Err(error) = leadership.release().await {
+        warn!(error = %chain(&error).join(": "), "the role was not released; it is free once the session expires");
+    }
+    done
+}
+
+/// Works as the active one, standing still while paused.
+async fn lead(
+    shared: &Shared,
+    role: &Role,
+    session: &Session,
+    leadership: &mut Leadership,
+    stop: &CancellationToken,
+) -> Result<(), TermError> {
+    let reading = |error: zk::ReadError| TermError::new(&error, error.advice() == zk::Advice::Stop);
+    let mut pause = session.watch_pause().await.map_err(reading)?;
+    loop {
+        if let Some(reason) = role.obeys_pause().then(|| describe(&pause)).flatten() {
+            info!(%reason, "paused");
+            shared.health.set(&role.to_string(), Doing::Paused { reason });
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                lost = leadership.lost() => return Err(TermError::new(&lost, false)),
+                changed = pause.changed() => { changed.map_err(reading)?; }
+            }
+            continue;
+        }
+        let term = Term { session: session.clone(), fence: leadership.fence, generation: leadership.generation };
+        let paused = work(shared, role, term, leadership, &mut pause, stop).await?;
+        if !paused {
+            return Ok(());
+        }
+    }
+}
+
+/// Builds the worker and runs it until it ends, or until it has to. Returns whether a pause ended it.
+async fn work(
+    shared: &Shared,
+    role: &Role,
+    term: Term,
+    leadership: &mut Leadership,
+    pause: &mut PauseWatch,
+    stop: &CancellationToken,
+) -> Result<bool, TermError> {
+    let end = stop.child_token();
+    let running = role.run(shared, term, end.clone());
+    tokio::pin!(running);
+    shared.health.set(&role.to_string(), Doing::Running);
+    let mut lost = None;
+    let paused = loop {
+        tokio::select! {
+            biased;
+            ended = &mut running => return ended.map(|()| false),
+            () = stop.cancelled() => break false,
+            why = leadership.lost() => { lost = Some(TermError::new(&why, false)); break false }
+            changed = pause.changed() => match changed {
+                Ok(Some(_)) if role.obeys_pause() => break true,
+                Ok(_) => {}
+                Err(error) => { lost = Some(TermError::new(&error, false)); break false }
+            }
+        }
+    };
+    end.cancel();
+    match tokio::time::timeout(shared.config.stop_within, running).await {
+        Ok(Ok(())) => lost.map_or(Ok(paused), Err),
+        Ok(Err(error)) => Err(lost.unwrap_or(error)),
+        Err(_) => Err(lost.unwrap_or_else(|| TermError {
+            lines: vec![format!("the batch in hand did not end within {:?}", shared.config.stop_within)],
+            hopeless: false,
+        })),
+    }
+}
+
+async fn or_stop<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        done = work => Some(done),
+    }
+}
+
+fn describe(pause: &PauseWatch) -> Option<String> {
+    pause.current().map(|pause| format!("by {} since {}: {}", pause.by, pause.since, pause.reason))
+}
+
+/// Host and pid, for whoever looks at the lock znode.
+fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} pid {}", host.trim(), std::process::id())
+}
+
+/// The wall clock.
+pub(crate) fn now() -> Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The pauses between terms: doubling while they fail, jittered so that a fleet does not come back as one.
+struct Pauses {
+    next: Duration,
+    max: Duration,
+}
+
+const SHORTEST: Duration = Duration::from_millis(100);
+
+impl Pauses {
+    fn new(max: Duration) -> Pauses {
+        Pauses { next: SHORTEST, max }
+    }
+
+    fn after_success(&mut self) -> Duration {
+        self.next = SHORTEST;
+        Duration::ZERO
+    }
+
+    fn after_failure(&mut self, error: &TermError, lasted: Duration) -> Duration {
+        // A term that lasted was no part of a row of failures.
+        if lasted > self.max {
+            self.next = SHORTEST;
+        }
+        let pause = if error.hopeless { self.max } else { self.next };
+        self.next = (self.next * 2).min(self.max);
+        jittered(pause)
+    }
+}
+
+/// Between half and all of `pause`.
+fn jittered(pause: Duration) -> Duration {
+    let random = uuid::Uuid::new_v4().as_u128() as u16;
+    pause / 2 + pause.mul_f64(f64::from(random) / f64::from(u16::MAX) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(hopeless: bool) -> TermError {
+        TermError { lines: vec![], hopeless }
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_bound_and_start_over_after_a_good_term() {
+        let mut pauses = Pauses::new(Duration::from_secs(1));
+        let mut longest = Vec::new();
+        for _ in 0..6 {
+            longest.push(pauses.next);
+            let pause = pauses.after_failure(&failed(false), Duration::ZERO);
+            assert!(pause >= longest[longest.len() - 1] / 2 && pause <= longest[longest.len() - 1]);
+        }
+        assert_eq!(longest[5], Duration::from_secs(1));
+        assert_eq!(pauses.after_failure(&failed(false), Duration::from_secs(9)).max(SHORTEST), SHORTEST);
+    }
+
+    #[test]
+    fn what_a_person_must_mend_is_not_tried_in_a_hurry() {
+        let mut pauses = Pauses::new(Duration::from_secs(30));
+        assert!(pauses.after_failure(&failed(true), Duration::ZERO) >= Duration::from_secs(15));
+    }
+}
