@@ -194,7 +194,9 @@ impl Feed {
                 self.state = State::Broken { since: now.monotonic };
                 vec![Output::Lost]
             }
-            (State::Broken { .. }, Input::Connection(Connection::Back)) => vec![Output::Rebuild(Why::Reconnect)],
+            (State::Broken { .. }, Input::Connection(Connection::Back)) => {
+                vec![Output::Rebuild(Why::Reconnect)]
+            }
             (_, Input::Rebuilt(high)) => {
                 self.state = self.streaming(high, now);
                 Vec::new()

@@ -71,7 +71,8 @@ impl Known {
     /// Reads the checkpoint out of the table's rows; `None` if there is none that makes sense.
     pub(crate) fn load(rows: &[(String, Vec<u8>)]) -> Option<Known> {
         let (_, head) = rows.iter().find(|(key, _)| key == CHECKPOINT)?;
-        let head: CheckpointV1 = serde_json::from_slice(head).ok().filter(|head: &CheckpointV1| head.v == 1)?;
+        let head: CheckpointV1 =
+            serde_json::from_slice(head).ok().filter(|head: &CheckpointV1| head.v == 1)?;
         let mut nodes = BTreeMap::new();
         for (key, value) in rows {
             let Some(path) = key.strip_prefix(NODE) else { continue };

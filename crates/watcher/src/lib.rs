@@ -35,5 +35,6 @@ mod zookeeper;
 #[cfg(feature = "broken")]
 pub use fail::Broken;
 pub use fail::{Fail, FailPoint, UnknownFailPoint};
+pub use log::{Saved, saved};
 pub use run::{Advice, Config, Error, Stopped, Watcher};
 pub use stats::{Phase, State, Stats};

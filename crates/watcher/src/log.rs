@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use change::{Fence, Generation, Millis, Record, Term, Topic, wire};
-use queue::{AppendError, NewEntry, Position, Queue, ReadError};
+use queue::{AppendError, NewEntry, Position, Queue, ReadError, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::canary::Canary;
 use crate::fail::{Fail, FailPoint};
-use crate::known::{Known, json};
+use crate::known::{CHECKPOINT, Known, json};
 use crate::run::{Config, Error, Halt};
 use crate::stats::{Phase, State, Stats, add};
 
@@ -33,6 +33,8 @@ pub(crate) struct Log {
     pub(crate) known: Known,
     /// The canary as saved.
     pub(crate) canary: Canary,
+    /// Edits appended since somebody last looked.
+    pub(crate) edits: u64,
     /// When the last checkpoint was saved.
     saved_at: Instant,
 }
@@ -65,7 +67,8 @@ impl Log {
         let known = Known::nothing(Position::start(uuid::Uuid::nil()), Known::stale(&[]));
         let saved_at = Instant::now();
         let canary = Canary::default();
-        let mut log = Log { queue, changes, tree, env, fence, config, stats, known, canary, saved_at };
+        let mut log =
+            Log { queue, changes, tree, env, fence, config, stats, known, canary, edits: 0, saved_at };
         let term = Record::Term(Term { generation, seen: now });
         let entries = [log.entry(&term)];
         let appended = log.queue.append(&log.changes, Some(log.queue_fence()), &entries).await;
@@ -181,8 +184,10 @@ impl Log {
         }
         for record in records {
             self.known.appended(record, appended.end);
-            let changes = if let Record::Txn(txn) = record { txn.changes.len() } else { 0 };
-            add(&self.stats.changes, changes as u64);
+            if let Record::Txn(txn) = record {
+                add(&self.stats.changes, txn.changes.len() as u64);
+                self.edits += u64::from(txn.edit.is_some());
+            }
         }
         add(&self.stats.appended, records.len() as u64);
         Ok(())
@@ -278,6 +283,37 @@ impl Log {
             source => Error::Append { source },
         }
     }
+}
+
+/// What the watcher of an environment has saved beside the log, for `setkeeper status`, for trimming and for choosing
+/// the next generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// What it is at.
+    pub state: Option<State>,
+    /// Why it froze for good, if it has in this generation or an earlier one.
+    pub frozen: Option<State>,
+    /// The log before this position is in the checkpoint and may be trimmed.
+    pub checkpoint: Option<Position>,
+    /// The generation of the known tree.
+    pub generation: Option<Generation>,
+}
+
+/// Reads what the watcher has saved. What cannot be understood counts as absent.
+///
+/// # Errors
+/// The queue cannot be read.
+pub async fn saved(queue: &Queue, env: &str) -> Result<Saved, StoreError> {
+    let tree = Topic::Tree.name(env);
+    let state = |bytes: Option<Vec<u8>>| bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let head = queue.latest_one(&tree, CHECKPOINT).await?.map(|head| (CHECKPOINT.to_owned(), head));
+    let known = Known::load(head.as_slice());
+    Ok(Saved {
+        state: state(queue.latest_one(&tree, STATE).await?),
+        frozen: state(queue.latest_one(&tree, FROZEN).await?),
+        checkpoint: known.as_ref().map(|known| known.position),
+        generation: known.and_then(|known| known.generation),
+    })
 }
 
 async fn latest(queue: &Queue, tree: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {

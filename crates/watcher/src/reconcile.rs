@@ -145,9 +145,9 @@ pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, 
     ended.retain(|path, _| !gap.puts.contains(path));
     let last = if moment.resync.is_none() { couple(&mut groups, gap, &ended, limits) } else { Vec::new() };
     let mut txns: Vec<Txn> = groups.into_iter().map(|(zxid, group)| txn(zxid, group, live, moment)).collect();
-    txns.extend(last.into_iter().map(|changes| {
-        txn(moment.upper, Group { edit: None, changes }, live, moment)
-    }));
+    txns.extend(
+        last.into_iter().map(|changes| txn(moment.upper, Group { edit: None, changes }, live, moment)),
+    );
     txns
 }
 

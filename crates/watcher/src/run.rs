@@ -44,6 +44,10 @@ pub struct Config {
     pub coupled_changes: usize,
     /// Bytes in that record.
     pub coupled_bytes: usize,
+    /// Edit records kept in ZooKeeper once they are on record.
+    pub edits_kept: usize,
+    /// Edits appended before old edit records are removed again.
+    pub prune_every: u64,
     /// For kill tests.
     pub fail: Option<Fail>,
     /// For showing that a history checker finds a wrong watcher.
@@ -66,6 +70,8 @@ impl Default for Config {
             append_bytes: 4 << 20,
             coupled_changes: 2_000,
             coupled_bytes: 4 << 20,
+            edits_kept: 10_000,
+            prune_every: 100,
             fail: None,
             #[cfg(feature = "broken")]
             broken: None,
@@ -129,7 +135,9 @@ pub enum Error {
         source: StoreError,
     },
     /// A record of the log is not understood.
-    #[error("understand the record at offset {offset} of the log; if a newer setkeeper wrote it, upgrade this one")]
+    #[error(
+        "understand the record at offset {offset} of the log; if a newer setkeeper wrote it, upgrade this one"
+    )]
     Decode {
         /// Where.
         offset: i64,
@@ -138,7 +146,9 @@ pub enum Error {
         source: wire::DecodeError,
     },
     /// What the watcher saved for itself is not understood.
-    #[error("understand what is saved under `{key}` beside the log; if a newer setkeeper wrote it, upgrade this one")]
+    #[error(
+        "understand what is saved under `{key}` beside the log; if a newer setkeeper wrote it, upgrade this one"
+    )]
     Saved {
         /// Which key.
         key: &'static str,
@@ -170,9 +180,9 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> Advice {
         match self {
-            Error::Decode { .. } | Error::Saved { .. } | Error::Append { source: AppendError::TooLarge { .. } } => {
-                Advice::Stop
-            }
+            Error::Decode { .. }
+            | Error::Saved { .. }
+            | Error::Append { source: AppendError::TooLarge { .. } } => Advice::Stop,
             Error::Fenced { .. }
             | Error::Append { .. }
             | Error::Store { .. }
@@ -316,7 +326,9 @@ impl Watcher {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    return Err(Error::Session { reason: format!("look for an approved generation: {error}") });
+                    return Err(Error::Session {
+                        reason: format!("look for an approved generation: {error}"),
+                    });
                 }
             }
         }
@@ -366,6 +378,7 @@ impl Term {
             let outputs = self.step(inputs);
             self.perform(outputs).await?;
             self.log.save_if_due().await?;
+            self.prune().await?;
         }
     }
 
@@ -419,6 +432,24 @@ impl Term {
             Some(why) => self.rebuild(why).await,
             None => Ok(()),
         }
+    }
+
+    /// Removes old edit records now and then. One that stays behind is removed the next time.
+    async fn prune(&mut self) -> Result<(), Halt> {
+        if self.log.edits < self.config.prune_every {
+            return Ok(());
+        }
+        self.log.edits = 0;
+        let stop = self.stop.clone();
+        let pruned = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(Halt::Stop),
+            pruned = self.ensemble.session().prune_edits(self.config.edits_kept) => pruned,
+        };
+        if let Err(error) = pruned {
+            self.trouble = Some(format!("remove old edit records: {error}"));
+        }
+        Ok(())
     }
 
     async fn beat(&mut self) -> Result<(), Halt> {

@@ -64,12 +64,7 @@ pub struct Stats {
 
 impl Default for Stats {
     fn default() -> Self {
-        let state = State {
-            state: Phase::Starting,
-            reason: String::new(),
-            since: Millis(0),
-            generation: 0,
-        };
+        let state = State { state: Phase::Starting, reason: String::new(), since: Millis(0), generation: 0 };
         Stats {
             appended: AtomicU64::default(),
             changes: AtomicU64::default(),

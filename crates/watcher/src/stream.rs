@@ -114,7 +114,9 @@ impl Stream {
         let slot = self.slots.get(self.asked)?;
         self.asked += 1;
         Some(match &slot.what {
-            What::Created(path) | What::Set(path) => Read { path: format!("/{path}", path = path.as_str()), parent: None },
+            What::Created(path) | What::Set(path) => {
+                Read { path: format!("/{path}", path = path.as_str()), parent: None }
+            }
             What::Edit(name) => Read { path: format!("/edits/{name}"), parent: None },
             What::Deleted(path) => {
                 let path = format!("/{}", path.as_str());

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use change::{Lifetime, Millis, Node, ZnodePath, Zxid};
 use uuid::Uuid;
 use zookeeper_client::{
-    Acls, AddWatchMode, Client, CreateMode, Error as ZkError, EventType, PersistentWatcher, SessionState, Stat,
+    AddWatchMode, Client, CreateMode, Error as ZkError, EventType, PersistentWatcher, SessionState, Stat,
     WatchedEvent,
 };
 
@@ -125,16 +125,8 @@ impl Ensemble {
         };
         let mut inputs = Vec::new();
         match first {
-            First::Event(event) => {
-                inputs.extend(self.input(event));
-                self.take_events(TAKE, &mut inputs);
-            }
-            First::Answer(answer) => {
-                self.reads.pop_front();
-                // Every event that the server sent before this reply is here: it goes first.
-                self.take_events(usize::MAX, &mut inputs);
-                inputs.push(Input::Answer(answer));
-            }
+            First::Event(event) => inputs.extend(self.input(event)),
+            First::Answer(answer) => self.take_answer(answer, &mut inputs),
             First::Beat(stat) => {
                 let nonce = self.beat.take().map(|(nonce, _)| nonce).unwrap_or_default();
                 if let Ok(stat) = &stat {
@@ -143,7 +135,20 @@ impl Ensemble {
                 return Told::Beaten(nonce, stat.map(|stat| Zxid(stat.mzxid)));
             }
         }
+        self.take_events(TAKE, &mut inputs);
+        while inputs.len() < TAKE
+            && let Some(answer) = now(head(&mut self.reads))
+        {
+            self.take_answer(answer, &mut inputs);
+        }
         Told::Inputs(inputs)
+    }
+
+    /// Every event that the server sent before this reply is here: it goes first.
+    fn take_answer(&mut self, answer: Answer, inputs: &mut Vec<Input>) {
+        self.reads.pop_front();
+        self.take_events(usize::MAX, inputs);
+        inputs.push(Input::Answer(answer));
     }
 
     fn take_events(&mut self, most: usize, inputs: &mut Vec<Input>) {
@@ -225,7 +230,7 @@ impl Ensemble {
             let set = self.client().set_data(CANARY, text.as_bytes(), Some(self.canary_version));
             set.await.map_err(failed)?
         } else {
-            let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+            let options = CreateMode::Persistent.with_acls(self.session.acls());
             let parent = CANARY.rsplit_once('/').map_or("/", |(parent, _)| parent);
             self.client().mkdir(parent, &options).await.map_err(failed)?;
             self.client().create(CANARY, text.as_bytes(), &options).await.map_err(failed)?.0
@@ -256,7 +261,10 @@ impl Ensemble {
     pub(crate) async fn snapshot(&mut self) -> Result<Live, Trouble> {
         let snapshot = self.session.read_tree(&ROOTS).await;
         let snapshot = snapshot.map_err(|source| Trouble::new("read the tree", source))?;
-        let mut live = Live { nodes: snapshot.nodes.into_iter().map(convert).collect(), unreadable: snapshot.unreadable };
+        let mut live = Live {
+            nodes: snapshot.nodes.into_iter().map(convert).collect(),
+            unreadable: snapshot.unreadable,
+        };
         for root in ROOTS {
             let stat = self.client().check_stat(&format!("/{root}")).await;
             if stat.map_err(|source| Trouble::new("look for a watched root", source))?.is_none() {

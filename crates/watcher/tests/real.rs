@@ -2,8 +2,10 @@
 
 mod real {
     mod bench;
+    mod chaos;
     mod faults;
     mod proxy;
     mod strangers;
     mod stream;
+    mod supervised;
 }

@@ -190,7 +190,9 @@ impl Session {
         &self.0.config
     }
 
-    pub(crate) fn acls(&self) -> zookeeper_client::Acls<'_> {
+    /// The rights that znodes are created with.
+    #[must_use]
+    pub fn acls(&self) -> zookeeper_client::Acls<'_> {
         zookeeper_client::Acls::new(&self.0.acls)
     }
 

@@ -68,7 +68,9 @@ fn an_event_on_a_watched_path_is_read_and_recorded() {
 #[test]
 fn other_paths_are_not_read() {
     let mut bench = Bench::streaming();
-    for path in ["/", "/head", "/services/a/1", "/locks/x", "/workers/watcher/lock", "/control/pause", "/edits"] {
+    for path in
+        ["/", "/head", "/services/a/1", "/locks/x", "/workers/watcher/lock", "/control/pause", "/edits"]
+    {
         assert_eq!(bench.event(path, Kind::Created), [], "{path}");
     }
     assert_eq!(bench.feed.reads(), []);

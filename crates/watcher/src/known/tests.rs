@@ -111,7 +111,10 @@ fn a_checkpoint_and_the_log_behind_it_give_the_same_tree_as_the_whole_log() {
 #[test]
 fn records_of_an_older_fence_do_not_count() {
     let mut known = nothing();
-    fold(&mut known, &[(fence(1), put("a")), (fence(2), term(1, 9)), (fence(1), delete("a")), (None, delete("a"))]);
+    fold(
+        &mut known,
+        &[(fence(1), put("a")), (fence(2), term(1, 9)), (fence(1), delete("a")), (None, delete("a"))],
+    );
     assert_eq!(names(&known), ["a"]);
 }
 
@@ -134,7 +137,10 @@ fn the_tree_is_whole_only_after_a_resync_that_ended() {
 fn an_approved_generation_voids_the_tree_and_its_rows_and_any_other_does_not() {
     for (n, id, left) in [(2, 7, 0), (1, 7, 1), (1, 9, 1)] {
         let (mut known, mut rows) = (nothing(), BTreeMap::new());
-        fold(&mut known, &[(fence(1), term(1, 9)), (fence(1), begin(1)), (fence(1), put("a")), (fence(1), end(1))]);
+        fold(
+            &mut known,
+            &[(fence(1), term(1, 9)), (fence(1), begin(1)), (fence(1), put("a")), (fence(1), end(1))],
+        );
         save(&mut rows, &mut known);
         fold(&mut known, &[(fence(2), term(n, id))]);
         save(&mut rows, &mut known);

@@ -88,53 +88,95 @@ fn check(known: &str, standing: &str, edits: &str, limit: usize, expected: Expec
 
 #[test]
 fn what_was_written_meanwhile_is_grouped_by_transaction_in_order() {
-    check("a 1.0@1 b 2.0@2", "a 1.2@9 b 2.1@7 c 9.0@9", "", 10, expect![[r#"
+    check(
+        "a 1.0@1 b 2.0@2",
+        "a 1.2@9 b 2.1@7 c 9.0@9",
+        "",
+        10,
+        expect![[r#"
         7: put b 2.1@7
         9: put a 1.2@9, put c 9.0@9
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn deletes_come_last_and_with_the_lives_that_began_so_that_a_move_is_seen() {
-    check("a 1.0@1 b 2.0@2", "b 2.1@7 c 6.0@6", "", 10, expect![[r#"
+    check(
+        "a 1.0@1 b 2.0@2",
+        "b 2.1@7 c 6.0@6",
+        "",
+        10,
+        expect![[r#"
         7: put b 2.1@7
         99: del a 1, put c 6.0@6
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn too_many_to_couple_are_split() {
-    check("a 1.0@1 b 2.0@2 c 3.0@3", "d 6.0@6", "", 2, expect![[r#"
+    check(
+        "a 1.0@1 b 2.0@2 c 3.0@3",
+        "d 6.0@6",
+        "",
+        2,
+        expect![[r#"
         6: put d 6.0@6
         99: del a 1, del b 2
         99: del c 3
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_edit_made_meanwhile_is_one_txn_of_all_that_it_lists() {
-    check("a 1.0@1 b 2.0@2", "b 2.1@7 c 7.0@7", "e1@7 put b put c del a", 10, expect![[r#"
+    check(
+        "a 1.0@1 b 2.0@2",
+        "b 2.1@7 c 7.0@7",
+        "e1@7 put b put c del a",
+        10,
+        expect![[r#"
         7 e1: put b 2.1@7 by edit, put c 7.0@7 by edit, del a 1 by edit
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_edit_whose_work_was_overwritten_is_on_record_unattributed() {
-    check("a 1.0@1 b 2.0@2", "a 1.2@9 b 2.1@7", "e1@7 put a put b\ne2@9 put a", 10, expect![[r#"
+    check(
+        "a 1.0@1 b 2.0@2",
+        "a 1.2@9 b 2.1@7",
+        "e1@7 put a put b\ne2@9 put a",
+        10,
+        expect![[r#"
         7 e1: put a 1.2@9, put b 2.1@7 by edit
         9 e2: put a 1.2@9 by edit
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_recreate_claims_no_delete_unless_an_edit_tells_of_it() {
-    check("a 1.0@1", "a 8.0@8", "", 10, expect![[r#"
+    check(
+        "a 1.0@1",
+        "a 8.0@8",
+        "",
+        10,
+        expect![[r#"
         8: put a 8.0@8
-    "#]]);
-    check("a 1.0@1", "a 8.0@8", "e1@7 del a\ne2@8 put a", 10, expect![[r#"
+    "#]],
+    );
+    check(
+        "a 1.0@1",
+        "a 8.0@8",
+        "e1@7 del a\ne2@8 put a",
+        10,
+        expect![[r#"
         7 e1: del a 1 by edit
         8 e2: put a 8.0@8 by edit
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -159,7 +159,8 @@ impl Term {
         let written = self.write_canary().await?;
         match last {
             Some(last) if written <= last && !self.is_broken() => {
-                let reason = format!("a new transaction has zxid {written}, which is behind {last} on record");
+                let reason =
+                    format!("a new transaction has zxid {written}, which is behind {last} on record");
                 Err(self.freeze_for_good(reason).await?.into())
             }
             _ => Ok(()),

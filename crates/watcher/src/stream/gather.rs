@@ -14,11 +14,7 @@ pub(super) struct Gathered {
 }
 
 /// How many slots behind the edit's own may belong to its multi: the run of slots at paths that it lists.
-pub(super) fn reach<'a>(
-    edit: &SeenEdit,
-    zxid: Option<Zxid>,
-    rest: impl Iterator<Item = &'a Slot>,
-) -> usize {
+pub(super) fn reach<'a>(edit: &SeenEdit, zxid: Option<Zxid>, rest: impl Iterator<Item = &'a Slot>) -> usize {
     let listed = listed(edit);
     rest.take_while(|slot| match &slot.what {
         What::Created(path) | What::Set(path) | What::Deleted(path) => {
@@ -59,7 +55,9 @@ pub(super) fn gather(
     for slot in &rest[..reach(&edit, zxid, rest.iter())] {
         let (What::Created(path) | What::Set(path) | What::Deleted(path)) = &slot.what else { break };
         let part = match (ops.get(path), taken.get(path)) {
-            (None, _) if found(slot).is_some_and(|seen| is_bare_folder(path, seen)) => Part::Changes(Vec::new()),
+            (None, _) if found(slot).is_some_and(|seen| is_bare_folder(path, seen)) => {
+                Part::Changes(Vec::new())
+            }
             (None, _) => Part::Stranger,
             (Some(EditOp::Put), Some(first)) => again(slot, *first),
             (Some(EditOp::Put), None) => listed_put(slot, path, &edit, known, counts)?,

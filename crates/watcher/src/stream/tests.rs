@@ -115,9 +115,12 @@ fn check(script: &str, expected: Expect) {
 
 #[test]
 fn a_set_becomes_a_put_of_what_was_read() {
-    check("known a 5.0@5 \n set a \n 5.1@7", expect![[r#"
+    check(
+        "known a 5.0@5 \n set a \n 5.1@7",
+        expect![[r#"
         7: put a 5.1@7
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -153,28 +156,40 @@ fn puts_of_one_transaction_travel_together_even_if_one_was_overwritten() {
 
 #[test]
 fn a_batch_does_not_end_inside_a_transaction() {
-    check("new a \n new b \n 5.0@5 \n new c \n new d \n 6.0@6 \n 6.0@6 \n 7.0@7", expect![[r#"
+    check(
+        "new a \n new b \n 5.0@5 \n new c \n new d \n 6.0@6 \n 6.0@6 \n 7.0@7",
+        expect![[r#"
         5: put a 5.0@5
         6: put b 6.0@6, put c 6.0@6
         7: put d 7.0@7
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_move_by_a_stranger_is_one_record_in_either_order() {
-    check("known a 5.0@5 \n del a \n new b \n gone 9 \n 9.0@9", expect![[r#"
+    check(
+        "known a 5.0@5 \n del a \n new b \n gone 9 \n 9.0@9",
+        expect![[r#"
         9: del a 5, put b 9.0@9
-    "#]]);
-    check("known a 5.0@5 \n new b \n del a \n 9.0@9 \n gone 9", expect![[r#"
+    "#]],
+    );
+    check(
+        "known a 5.0@5 \n new b \n del a \n 9.0@9 \n gone 9",
+        expect![[r#"
         9: put b 9.0@9, del a 5
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_lone_delete_carries_the_known_life_and_its_parents_zxid() {
-    check("known a 5.3@8 \n del a \n gone 12", expect![[r#"
+    check(
+        "known a 5.3@8 \n del a \n gone 12",
+        expect![[r#"
         12: del a 5
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -185,20 +200,29 @@ fn a_delete_of_what_was_never_on_record_makes_nothing() {
 
 #[test]
 fn a_delete_that_was_followed_by_a_recreate_before_the_read_is_seen_nevertheless() {
-    check("known a 5.3@8 \n del a \n new a \n 9.0@9 \n 9.0@9", expect![[r#"
+    check(
+        "known a 5.3@8 \n del a \n new a \n 9.0@9 \n 9.0@9",
+        expect![[r#"
         9: del a 5, put a 9.0@9
-    "#]]);
-    check("known a 5.3@8 \n set a \n del a \n new a \n 9.0@9 \n 9.0@9 \n 9.0@9", expect![[r#"
+    "#]],
+    );
+    check(
+        "known a 5.3@8 \n set a \n del a \n new a \n 9.0@9 \n 9.0@9 \n 9.0@9",
+        expect![[r#"
         9: del a 5, put a 9.0@9
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn no_record_holds_a_path_twice() {
-    check("known a 5.0@5 \n del a \n new a \n del a \n 9.0@9 \n 9.0@9 \n gone 10", expect![[r#"
+    check(
+        "known a 5.0@5 \n del a \n new a \n del a \n 9.0@9 \n 9.0@9 \n gone 10",
+        expect![[r#"
         9: del a 5, put a 9.0@9
         10: del a 9
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -234,16 +258,22 @@ fn a_listed_path_that_was_overwritten_stays_in_and_is_recorded_again_with_its_ow
 
 #[test]
 fn a_path_that_an_edit_set_twice_is_one_put() {
-    check("known a 1.0@1 \n edit e1 \n set a \n set a \n is e1@10 put a \n 1.2@10 \n 1.2@10", expect![[r#"
+    check(
+        "known a 1.0@1 \n edit e1 \n set a \n set a \n is e1@10 put a \n 1.2@10 \n 1.2@10",
+        expect![[r#"
         10 e1: put a 1.2@10 by edit
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn bytes_that_the_edit_did_not_write_are_not_attributed_to_it() {
-    check("known a 1.0@1 \n edit e1 \n set a \n is e1@10 put a \n 1.2@10 other", expect![[r#"
+    check(
+        "known a 1.0@1 \n edit e1 \n set a \n is e1@10 put a \n 1.2@10 other",
+        expect![[r#"
         10 e1: put a 1.2@10
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -261,24 +291,33 @@ fn a_strangers_change_right_behind_an_edit_stays_apart() {
 
 #[test]
 fn an_edits_delete_and_a_later_recreate_are_two_records() {
-    check("known a 1.0@1 \n edit e1 \n del a \n new a \n is e1@10 del a \n 11.0@11 \n 11.0@11", expect![[r#"
+    check(
+        "known a 1.0@1 \n edit e1 \n del a \n new a \n is e1@10 del a \n 11.0@11 \n 11.0@11",
+        expect![[r#"
         10 e1: del a 1 by edit
         11: put a 11.0@11
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_edit_that_lists_what_never_happened_is_on_record_without_it() {
-    check("edit e1 \n is e1@10 put a", expect![[r#"
+    check(
+        "edit e1 \n is e1@10 put a",
+        expect![[r#"
         10 e1: 
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_edit_record_that_is_none_leaves_its_changes_unattributed() {
-    check("edit e1 \n new a \n 10.0@10 junk \n 10.0@10", expect![[r#"
+    check(
+        "edit e1 \n new a \n 10.0@10 junk \n 10.0@10",
+        expect![[r#"
         10: put a 10.0@10
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -304,7 +343,8 @@ fn another_history_is_told_from_an_older_read() {
 
 #[test]
 fn unread_versions_are_counted() {
-    let (_, mut stream) = run("known a 5.0@5 \n set a \n 5.4@9 \n new b \n 10.2@12", (64, 512)).expect("fine");
+    let (_, mut stream) =
+        run("known a 5.0@5 \n set a \n 5.4@9 \n new b \n 10.2@12", (64, 512)).expect("fine");
     assert_eq!(stream.take_counts().missed_versions, 5);
 }
 

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use watcher::{Config, Error, Phase, Stats, Stopped, Watcher};
 use zookeeper_client::{Acls, CreateMode, CreateOptions};
 
-const ENV: &str = "test";
+pub(crate) const ENV: &str = "test";
 
 /// For any one wait. Two cores may be shared with a build.
-const WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) struct Bench {
     pub(crate) zookeeper: Zookeeper,
@@ -31,7 +31,7 @@ pub(crate) struct Bench {
     pub(crate) tree: Tree,
     highest: Fence,
     next: Option<Position>,
-    terms: i64,
+    pub(crate) terms: i64,
     _folder: tempfile::TempDir,
 }
 
@@ -42,11 +42,16 @@ pub(crate) struct Running {
     task: JoinHandle<Result<Stopped, Error>>,
 }
 
+/// Waits until the watcher is at this.
+pub(crate) async fn reach(stats: &Stats, phase: Phase) {
+    let mut states = stats.state.subscribe();
+    let reached = timeout(WITHIN, states.wait_for(|state| state.state == phase)).await;
+    assert!(reached.is_ok(), "{phase:?} was not reached; it is {:?}", stats.state.borrow());
+}
+
 impl Running {
     pub(crate) async fn reach(&self, phase: Phase) {
-        let mut states = self.stats.state.subscribe();
-        let reached = timeout(WITHIN, states.wait_for(|state| state.state == phase)).await;
-        assert!(reached.is_ok(), "{phase:?} was not reached; it is {:?}", self.stats.state.borrow());
+        reach(&self.stats, phase).await;
     }
 
     pub(crate) async fn stop(self) {
@@ -161,7 +166,8 @@ impl Bench {
             };
             changes.insert(path, change);
         }
-        let changes = changes.into_iter().map(|(path, (op, sha256))| EditChange { path, op, sha256 }).collect();
+        let changes =
+            changes.into_iter().map(|(path, (op, sha256))| EditChange { path, op, sha256 }).collect();
         let edit = Edit {
             v: 1,
             id: id.to_owned(),
@@ -275,8 +281,11 @@ pub(crate) fn chart(name: &str) -> ZnodePath {
 }
 
 pub(crate) async fn connect(address: &str) -> zk::Session {
-    let config = zk::Config { session_timeout: Duration::from_secs(8), ..zk::Config::new(address, ENV) };
-    zk::Session::connect(&config).await.expect("a session")
+    zk::Session::connect(&session(address)).await.expect("a session")
+}
+
+pub(crate) fn session(address: &str) -> zk::Config {
+    zk::Config { session_timeout: Duration::from_secs(8), ..zk::Config::new(address, ENV) }
 }
 
 pub(crate) fn persistent() -> CreateOptions<'static> {

@@ -84,7 +84,11 @@ async fn nothing_is_missed_while_no_watcher_runs_whether_it_was_stopped_or_kille
         bench.until_equal().await;
         assert_eq!(
             bench.take_printed(),
-            ["term of generation 1".to_owned(), format!("e{round}: -a*, +b.{}* e{round} 1", 1 + 2 * round), "-c, -late".to_owned()]
+            [
+                "term of generation 1".to_owned(),
+                format!("e{round}: -a*, +b.{}* e{round} 1", 1 + 2 * round),
+                "-c, -late".to_owned()
+            ]
         );
         running.stop().await;
     }
@@ -96,23 +100,18 @@ async fn a_server_that_stands_still_costs_at_most_the_session() {
     bench.put("a", "1").await;
     let running = bench.stream().await;
     bench.until_equal().await;
+    running.stop().await;
+    let supervised = bench.supervise(&bench.zookeeper.connect());
+    supervised.reach(Phase::Streaming).await;
     bench.zookeeper.stop_process().expect("a server");
-    running.reach(Phase::Disconnected).await;
+    supervised.reach(Phase::Disconnected).await;
     bench.zookeeper.cont().expect("a server");
     bench.reconnect().await;
     bench.put("a", "2").await;
     bench.delete("a").await;
     bench.put("b", "1").await;
-    // The session may have been lost or not: the supervisor begins a new term then.
-    let running = tokio::select! {
-        () = bench.until_equal() => running,
-        error = async { running.stats.state.subscribe().wait_for(|_| false).await.err() } => {
-            drop(error);
-            bench.stream().await
-        }
-    };
     bench.until_equal().await;
-    running.stop().await;
+    supervised.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +124,8 @@ async fn a_watcher_that_was_overtaken_appends_nothing_more() {
     let error = old.fails().await;
     assert!(matches!(error, Error::Fenced { .. }), "{error:?}");
     assert_eq!(error.advice(), watcher::Advice::Restart);
-    let second = bench.records.iter().position(|(_, record)| matches!(record, Record::Term(_)) ).expect("a term");
+    let second =
+        bench.records.iter().position(|(_, record)| matches!(record, Record::Term(_))).expect("a term");
     let fences: Vec<Fence> = bench.records[second..].iter().map(|(fence, _)| *fence).collect();
     assert!(fences.is_sorted(), "{fences:?}");
     new.stop().await;
@@ -139,10 +139,11 @@ async fn a_resync_is_made_on_request_and_its_request_removed() {
     bench.until_equal().await;
     bench.take_printed();
     let id = bench.writer.request_resync("a test").await.expect("a request");
-    bench.until("the resync's end", |bench| {
-        bench.printed().last().is_some_and(|last| last == "resync ends with 1")
-    })
-    .await;
+    bench
+        .until("the resync's end", |bench| {
+            bench.printed().last().is_some_and(|last| last == "resync ends with 1")
+        })
+        .await;
     assert_eq!(bench.take_printed(), ["resync begins", "+a.0 1", "resync ends with 1"]);
     running.reach(Phase::Streaming).await;
     let request = bench.writer.client().check_stat(&format!("/control/resync/{id}")).await;

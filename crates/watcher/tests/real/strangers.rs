@@ -111,10 +111,11 @@ async fn a_missing_root_and_a_refused_subtree_are_no_deletes() {
     client.set_acl("/assets/main/charts", &nobody, None).await.expect("an ACL");
     client.create("/assets/main/other", b"1", &persistent()).await.expect("a znode");
     let running = bench.stream().await;
-    bench.until("the change beside", |bench| {
-        bench.records.iter().any(|(_, record)| matches!(record, Record::Txn(_)))
-    })
-    .await;
+    bench
+        .until("the change beside", |bench| {
+            bench.records.iter().any(|(_, record)| matches!(record, Record::Txn(_)))
+        })
+        .await;
     assert_eq!(bench.take_printed(), ["term of generation 1", "+other.0 1"]);
     assert_eq!(running.stats.unreadable.load(Ordering::Relaxed), 2);
     running.stop().await;

@@ -11,7 +11,13 @@ async fn a_first_term_sends_all_that_stands_and_then_what_changes() {
     bench.until_equal().await;
     assert_eq!(
         bench.take_printed(),
-        ["term of generation 1", "resync begins", "+a.0 1", "e1: +b.0* e1 0, +c.0* e1 1", "resync ends with 3"]
+        [
+            "term of generation 1",
+            "resync begins",
+            "+a.0 1",
+            "e1: +b.0* e1 0, +c.0* e1 1",
+            "resync ends with 3"
+        ]
     );
     bench.put("a", "2").await;
     bench.until_equal().await;
@@ -70,7 +76,8 @@ async fn a_storm_of_writes_ends_in_the_same_state_and_tears_no_edit() {
             let _ = bench;
             if seen.insert(name.to_owned()) { format!("+{name}") } else { format!("={name}") }
         };
-        let mut seen: std::collections::BTreeSet<String> = (0..round.min(7)).map(|n| format!("p{n}")).collect();
+        let mut seen: std::collections::BTreeSet<String> =
+            (0..round.min(7)).map(|n| format!("p{n}")).collect();
         seen.extend((0..round.min(5)).map(|n| format!("q{n}")));
         let operations = [op(&one, &bench, &mut seen), op(&two, &bench, &mut seen)];
         bench.edit(&id, &[&operations[0], &operations[1]]).await;

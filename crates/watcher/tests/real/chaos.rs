@@ -1,0 +1,103 @@
+//! A seeded run of writes under cut connections, killed watchers and a killed server.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use change::{Op, Record, ZnodePath};
+use watcher::Phase;
+
+use super::bench::{Bench, chart};
+use super::proxy::Proxy;
+
+/// xorshift64*: the same run for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
+    }
+}
+
+/// What was done, to be held against what is on record.
+#[derive(Default)]
+struct Done {
+    edits: BTreeSet<String>,
+    deleted: BTreeSet<(ZnodePath, i64)>,
+}
+
+async fn write(bench: &mut Bench, random: &mut Random, done: &mut Done, step: u64) {
+    let mut operations = Vec::new();
+    let names: BTreeSet<String> = (0..=random.below(3)).map(|_| format!("n{}", random.below(12))).collect();
+    for name in names {
+        let stat =
+            bench.writer.client().check_stat(&format!("/assets/main/charts/{name}")).await.expect("a look");
+        operations.push(match stat {
+            None => format!("+{name}"),
+            Some(stat) if random.below(3) == 0 => {
+                done.deleted.insert((chart(&name), stat.czxid));
+                format!("-{name}")
+            }
+            Some(_) => format!("={name}"),
+        });
+    }
+    if random.below(2) == 0 {
+        let id = format!("e{step:05}");
+        bench.edit(&id, &operations.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        done.edits.insert(id);
+    } else {
+        for operation in operations {
+            match operation.split_at(1) {
+                ("-", name) => bench.delete(name).await,
+                (_, name) => bench.put(name, &step.to_string()).await,
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_faults_all_edits_are_on_record_once_and_only_real_deletes_are() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 | 1);
+    println!("SEED={seed}");
+    let (mut random, mut done) = (Random(seed), Done::default());
+    let mut bench = Bench::start().await;
+    let proxy = Proxy::start(bench.zookeeper.connect()).await;
+    let supervised = bench.supervise(&proxy.address());
+    supervised.reach(Phase::Streaming).await;
+    for step in 0..600 {
+        match random.below(60) {
+            0 => proxy.cut(),
+            1 | 2 => proxy.mend(),
+            3 | 4 => supervised.kill(),
+            5 if random.below(3) == 0 => {
+                bench.zookeeper.restart().await.expect("a restart");
+                bench.reconnect().await;
+            }
+            6 => {
+                proxy.mend();
+                supervised.reach(Phase::Streaming).await;
+            }
+            _ => write(&mut bench, &mut random, &mut done, step).await,
+        }
+    }
+    proxy.mend();
+    bench.until_equal().await;
+    let misses = supervised.stats.silent_misses.load(Ordering::Relaxed);
+    assert_eq!(misses, 0, "silent misses");
+    supervised.stop().await;
+    let mut edits = Vec::new();
+    for (_, record) in &bench.records {
+        let Record::Txn(txn) = record else { continue };
+        edits.extend(txn.edit.as_ref().map(|edit| edit.id.clone()));
+        for one in &txn.changes {
+            if let Op::Delete { .. } = one.op {
+                assert!(done.deleted.contains(&(one.path.clone(), one.czxid)), "{} @{}", one.path, one.czxid);
+            }
+        }
+    }
+    edits.sort();
+    assert_eq!(edits, done.edits.into_iter().collect::<Vec<_>>());
+}
