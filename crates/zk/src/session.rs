@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use zookeeper_client::{Acl, Client, Error as ZkError, SaslOptions, SessionState, TlsOptions};
 
-use crate::config::{BadConfig, Config, is_name};
+use crate::config::{BadConfig, Config, Tls, is_name};
 
 /// A session whose paths start at `/superset/<env>`. Clones share it; it ends when the last one is dropped.
 #[derive(Clone)]
@@ -68,6 +68,14 @@ pub enum ConnectError {
         #[source]
         source: ZkError,
     },
+    /// TLS without an authority to check the servers by: the client does not use the system's.
+    #[error(
+        "connect to `{hosts}` by TLS: no CA file is given; name the PEM file of the authority at zookeeper.tls.ca"
+    )]
+    NoCa {
+        /// The connect string.
+        hosts: String,
+    },
     /// A certificate file cannot be used.
     #[error("read the PEM file `{path}` for TLS to zookeeper")]
     Pem {
@@ -113,6 +121,7 @@ impl ConnectError {
             ConnectError::Unreachable { .. } | ConnectError::Zookeeper { .. } => Advice::Restart,
             ConnectError::Config(_)
             | ConnectError::Hosts { .. }
+            | ConnectError::NoCa { .. }
             | ConnectError::Pem { .. }
             | ConnectError::Denied { .. } => Advice::Stop,
         }
@@ -136,8 +145,12 @@ impl Session {
             let (user, password) = (sasl.user.clone(), sasl.password.reveal().to_owned());
             connector = connector.with_sasl(SaslOptions::digest_md5(user, password));
         }
-        if config.tls.is_some() || config.connect.contains("tcp+tls://") {
-            connector = connector.with_tls(tls_options(config)?);
+        match &config.tls {
+            Some(tls) => connector = connector.with_tls(tls_options(tls)?),
+            None if config.connect.contains("tcp+tls://") => {
+                return Err(ConnectError::NoCa { hosts: config.connect.clone() });
+            }
+            None => {}
         }
         let connecting = tokio::time::timeout(config.connect_timeout, connector.connect(&config.connect));
         let client = match connecting.await {
@@ -199,7 +212,7 @@ impl Session {
     /// The same session with paths from where the connect string's own chroot ends.
     pub(crate) fn above(&self) -> Client {
         let base = if self.0.base.is_empty() { "/" } else { &self.0.base };
-        self.0.client.clone().chroot(base.to_owned()).unwrap_or_else(|client| client)
+        self.0.client.clone().chroot(base.to_owned()).expect("the client itself began with this path")
     }
 
     /// Sends again what only a lost connection has failed, `attempts` times in all; for requests that change
@@ -251,16 +264,11 @@ fn connect_error(config: &Config, source: ZkError) -> ConnectError {
     }
 }
 
-fn tls_options(config: &Config) -> Result<TlsOptions, ConnectError> {
-    let mut options = TlsOptions::default();
-    if let Some(tls) = &config.tls {
-        options = options.with_pem_ca(&pem(&tls.ca)?).map_err(|source| bad_pem(&tls.ca, source))?;
-        if let Some((certificate, key)) = &tls.identity {
-            let made = options.with_pem_identity(&pem(certificate)?, &pem(key)?);
-            options = made.map_err(|source| bad_pem(certificate, source))?;
-        }
-    }
-    Ok(options)
+fn tls_options(tls: &Tls) -> Result<TlsOptions, ConnectError> {
+    let options = TlsOptions::new().with_pem_ca(&pem(&tls.ca)?).map_err(|source| bad_pem(&tls.ca, source))?;
+    let Some((certificate, key)) = &tls.identity else { return Ok(options) };
+    let with_identity = options.with_pem_identity(&pem(certificate)?, &pem(key)?);
+    with_identity.map_err(|source| bad_pem(certificate, source))
 }
 
 fn pem(path: &Path) -> Result<String, ConnectError> {

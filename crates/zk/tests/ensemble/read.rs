@@ -1,7 +1,8 @@
+use std::path::Path;
 use std::time::Duration;
 
 use change::{Lifetime, Millis};
-use zk::{Acls, Advice, Auth, Config, ConnectError, Expect, PartFault, ReadError, Session};
+use zk::{Acls, Advice, Auth, Config, ConnectError, Expect, PartFault, ReadError, Session, Tls};
 use zookeeper_client::{Acls as ZkAcls, CreateMode};
 
 use super::{config, connect, draft, environment, put};
@@ -119,8 +120,14 @@ async fn a_chroot_in_the_connect_string_stands_above_the_root() {
 async fn tls_to_a_server_without_it_is_an_error_that_speaks_of_certificates() {
     let plain = config("tls").await;
     let connect = format!("tcp+tls://{}", plain.connect);
-    let error = Session::connect(&Config { connect, session_timeout: Duration::from_secs(1), ..plain }).await;
-    let error = error.unwrap_err();
-    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
-    assert!(error.to_string().contains("CA file"), "{error}");
+    let without = Config { connect, session_timeout: Duration::from_secs(1), ..plain };
+    let error = Session::connect(&without).await.unwrap_err();
+    assert!(matches!(error, ConnectError::NoCa { .. }), "{error}");
+    for (ca, speaks_of) in [("ca.pem", "the CA file"), ("read.rs", "PEM file"), ("none.pem", "PEM file")] {
+        let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ensemble").join(ca);
+        let error =
+            Session::connect(&Config { tls: Some(Tls { ca, identity: None }), ..without.clone() }).await;
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains(speaks_of), "{error}");
+    }
 }
