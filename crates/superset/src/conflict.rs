@@ -29,11 +29,19 @@ pub fn conflicts(facts: &Facts, uuids: &BTreeSet<Uuid>) -> Vec<(Kind, Uuid, Faul
 
 /// Finds another row with a unique value of this one, those of `yielding` excepted.
 pub(crate) fn of(table: Table, id: i64, facts: &Facts, yielding: &BTreeSet<Uuid>) -> Option<Fault> {
-    let (kind, column, place) = match table {
-        Table::Dbs => (Kind::Database, "database_name", "database_name"),
-        Table::Tables => (Kind::Dataset, "table_name", "table_name"),
-        Table::Dashboards => (Kind::Dashboard, "slug", "slug"),
-        _ => return None,
+    let (kind, column, what) = match table {
+        Table::Dbs => (Kind::Database, "database_name", "dbs.database_name"),
+        Table::Tables => (Kind::Dataset, "table_name", "tables.table_name"),
+        Table::Dashboards => (Kind::Dashboard, "slug", "dashboards.slug"),
+        Table::Themes
+        | Table::TableColumns
+        | Table::SqlMetrics
+        | Table::Slices
+        | Table::DashboardSlices
+        | Table::ReportSchedule
+        | Table::AbPermission
+        | Table::AbViewMenu
+        | Table::AbPermissionView => return None,
     };
     let value = facts.rows.value(table, id, column);
     if value.is_null() {
@@ -48,10 +56,9 @@ pub(crate) fn of(table: Table, id: i64, facts: &Facts, yielding: &BTreeSet<Uuid>
     let with = user(kind, other, facts);
     let value = value.as_text().unwrap_or_default();
     let message = format!(
-        "give {kind} the {place} `{value}`, which {with} has; choose another, or change that one first"
+        "give {kind} the {column} `{value}`, which {with} has; choose another, or change that one first"
     );
-    let what = format!("{}.{column}", table.name());
-    Some(Fault::new(FaultKind::Conflict { what, with }, message).at(place))
+    Some(Fault::new(FaultKind::Conflict { what, with }, message).at(column))
 }
 
 /// As the database sees it: on SQLite the name alone is unique; elsewhere it is so within a schema of a database,

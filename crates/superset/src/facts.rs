@@ -187,6 +187,6 @@ impl Facts {
             return Ok(());
         }
         let message = format!("decide without having looked up {lookup}");
-        Err(Fault::new(FaultKind::Unasked(lookup), message))
+        Err(Fault::new(FaultKind::Unasked(Box::new(lookup)), message))
     }
 }

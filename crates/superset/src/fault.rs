@@ -49,7 +49,7 @@ pub enum FaultKind {
     /// A unique value belongs to another row.
     Conflict {
         /// The column, as `table.column`.
-        what: String,
+        what: &'static str,
         /// Who has it.
         with: User,
     },
@@ -69,7 +69,7 @@ pub enum FaultKind {
     /// There are no rows of such an asset.
     Absent,
     /// The facts lack an answer that [`crate::ask`] would have asked for: a mistake of the caller.
-    Unasked(Lookup),
+    Unasked(Box<Lookup>),
     /// The facts lack reserved ids that [`crate::ask`] would have asked for: a mistake of the caller.
     NoIds(Table),
 }

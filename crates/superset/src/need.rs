@@ -22,7 +22,7 @@ use crate::value::Value;
 /// least one link further and no chain of them is longer.
 #[must_use]
 pub fn ask(documents: &[&Document], deletes: &[(Kind, Uuid)], facts: &Facts) -> Ask {
-    let mut need = Need { facts, documents, deletes, ask: Ask::default(), menus: BTreeSet::new() };
+    let mut need = Need::new(documents, deletes, facts);
     for document in documents {
         need.document(document);
     }
@@ -39,13 +39,30 @@ pub fn ask(documents: &[&Document], deletes: &[(Kind, Uuid)], facts: &Facts) -> 
 struct Need<'a> {
     facts: &'a Facts,
     documents: &'a [&'a Document],
-    deletes: &'a [(Kind, Uuid)],
+    deletes: BTreeSet<(Kind, Uuid)>,
+    /// How many documents there are of each asset.
+    counts: BTreeMap<(Kind, Uuid), usize>,
+    /// The names that documents give each database.
+    new_names: BTreeMap<Uuid, BTreeSet<&'a str>>,
     ask: Ask,
     /// Names of rights that may come to be, or go.
     menus: BTreeSet<String>,
 }
 
-impl Need<'_> {
+impl<'a> Need<'a> {
+    fn new(documents: &'a [&'a Document], deletes: &[(Kind, Uuid)], facts: &'a Facts) -> Need<'a> {
+        let mut counts = BTreeMap::new();
+        let mut new_names: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for document in documents {
+            *counts.entry((document.kind(), document.uuid())).or_insert(0) += 1;
+            if let Document::Database(database) = document {
+                new_names.entry(database.uuid).or_default().insert(database.database_name.as_str());
+            }
+        }
+        let deletes = deletes.iter().copied().collect();
+        Need { facts, documents, deletes, counts, new_names, ask: Ask::default(), menus: BTreeSet::new() }
+    }
+
     fn look(&mut self, lookup: Lookup) {
         if !self.facts.knows(&lookup) {
             self.ask.lookups.insert(lookup);
@@ -148,11 +165,8 @@ impl Need<'_> {
     fn names_of_database(&self, uuid: Uuid) -> BTreeSet<String> {
         let row = self.facts.rows.by_uuid(Table::Dbs, uuid);
         let old = row.and_then(|id| self.facts.rows.value(Table::Dbs, id, "database_name").as_text());
-        let new = self.documents.iter().filter_map(|document| match document {
-            Document::Database(database) if database.uuid == uuid => Some(&database.database_name),
-            _ => None,
-        });
-        old.map(str::to_owned).into_iter().chain(new.cloned()).collect()
+        let new = self.new_names.get(&uuid).into_iter().flatten();
+        old.into_iter().chain(new.copied()).map(str::to_owned).collect()
     }
 
     fn rights_of_database(&mut self, uuid: Uuid) {
@@ -309,10 +323,8 @@ impl Need<'_> {
 
     /// Whether an asset may be made more than once in this batch: its rows then take new ids each time.
     fn comes_again(&self, document: &Document) -> bool {
-        let uuid = document.uuid();
-        let is_same = |other: &&&Document| other.kind() == document.kind() && other.uuid() == uuid;
-        self.deletes.contains(&(document.kind(), uuid))
-            || self.documents.iter().filter(is_same).nth(1).is_some()
+        let asset = (document.kind(), document.uuid());
+        self.deletes.contains(&asset) || self.counts.get(&asset).is_some_and(|count| *count > 1)
     }
 
     fn children(&self, document: &Document, comes_again: bool) -> Vec<(Table, usize)> {

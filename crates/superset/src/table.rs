@@ -464,8 +464,13 @@ const OF_DBS: &[SweepRule] = &[
     set_null("saved_query", "db_id"),
 ];
 
-const OF_TABLES: &[SweepRule] =
-    &[delete("sqlatable_user", "table_id"), delete("rls_filter_tables", "table_id"), untag("dataset")];
+const OF_TABLES: &[SweepRule] = &[
+    delete("sqlatable_user", "table_id"),
+    delete("rls_filter_tables", "table_id"),
+    untag("dataset"),
+    // A foreign key of old, which no page of Superset reads.
+    set_null("slices", "table_id"),
+];
 
 const OF_SLICES: &[SweepRule] = &[delete("slice_user", "slice_id"), untag("chart")];
 
@@ -474,6 +479,7 @@ const OF_DASHBOARDS: &[SweepRule] = &[
     delete("dashboard_roles", "dashboard_id"),
     delete("embedded_dashboards", "dashboard_id"),
     untag("dashboard"),
+    set_null("user_attribute", "welcome_dashboard_id"),
 ];
 
 const OF_PERMISSION_VIEWS: &[SweepRule] = &[delete("ab_permission_view_role", "permission_view_id")];

@@ -4,5 +4,6 @@ mod columns;
 mod deletes;
 mod documents;
 mod golden;
+mod histories;
 mod names;
 mod world;

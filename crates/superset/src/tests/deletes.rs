@@ -32,32 +32,48 @@ fn summary(op: &RowOp) -> String {
 
 #[test]
 fn a_dashboard_goes_with_its_links_and_marks() {
-    check(filled(Dialect::Postgres), Kind::Dashboard, DASHBOARD, expect![[r#"
-        sweep dashboard_user dashboard_id = 1 None Delete
-        sweep dashboard_roles dashboard_id = 1 None Delete
-        sweep embedded_dashboards dashboard_id = 1 None Delete
-        sweep tagged_object object_id = 1 Some(("object_type", "dashboard")) Delete
-        delete dashboard_slices 2
-        delete dashboard_slices 1
-        delete dashboards 1
-    "#]]);
+    check(
+        filled(Dialect::Postgres),
+        Kind::Dashboard,
+        DASHBOARD,
+        expect![[r#"
+            sweep dashboard_user dashboard_id = 1 None Delete
+            sweep dashboard_roles dashboard_id = 1 None Delete
+            sweep embedded_dashboards dashboard_id = 1 None Delete
+            sweep tagged_object object_id = 1 Some(("object_type", "dashboard")) Delete
+            sweep user_attribute welcome_dashboard_id = 1 None SetNull
+            delete dashboard_slices 2
+            delete dashboard_slices 1
+            delete dashboards 1
+        "#]],
+    );
 }
 
 #[test]
 fn a_chart_goes_with_its_links_and_marks() {
-    check(filled(Dialect::Postgres), Kind::Chart, CHART, expect![[r#"
+    check(
+        filled(Dialect::Postgres),
+        Kind::Chart,
+        CHART,
+        expect![[r#"
         sweep slice_user slice_id = 1 None Delete
         sweep tagged_object object_id = 1 Some(("object_type", "chart")) Delete
         delete dashboard_slices 1
         delete slices 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_dataset_stays_while_a_managed_chart_uses_it() {
-    check(filled(Dialect::Postgres), Kind::Dataset, DATASET, expect![[r#"
+    check(
+        filled(Dialect::Postgres),
+        Kind::Dataset,
+        DATASET,
+        expect![[r#"
         delete dataset `sales` (00000000-0000-0000-0000-0000000000d2), which is still used by chart `Torte` (00000000-0000-0000-0000-0000000000c1), chart `Kuchen` (00000000-0000-0000-0000-0000000000c2)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -65,29 +81,40 @@ fn a_dataset_goes_from_under_charts_that_nobody_manages() {
     let mut world = filled(Dialect::Postgres);
     world.managed.remove(&CHART);
     world.managed.remove(&OTHER_CHART);
-    check(world, Kind::Dataset, DATASET, expect![[r#"
-        update slices 1 {"datasource_id": NULL}
-        update slices 2 {"datasource_id": NULL}
-        sweep ab_permission_view_role permission_view_id = 2 None Delete
-        sweep sqlatable_user table_id = 1 None Delete
-        sweep rls_filter_tables table_id = 1 None Delete
-        sweep tagged_object object_id = 1 Some(("object_type", "dataset")) Delete
-        delete ab_permission_view 2
-        delete ab_view_menu 2
-        delete sql_metrics 1
-        delete table_columns 2
-        delete table_columns 1
-        delete tables 1
-    "#]]);
+    check(
+        world,
+        Kind::Dataset,
+        DATASET,
+        expect![[r#"
+            update slices 1 {"datasource_id": NULL}
+            update slices 2 {"datasource_id": NULL}
+            sweep ab_permission_view_role permission_view_id = 2 None Delete
+            sweep sqlatable_user table_id = 1 None Delete
+            sweep rls_filter_tables table_id = 1 None Delete
+            sweep tagged_object object_id = 1 Some(("object_type", "dataset")) Delete
+            sweep slices table_id = 1 None SetNull
+            delete ab_permission_view 2
+            delete ab_view_menu 2
+            delete sql_metrics 1
+            delete table_columns 2
+            delete table_columns 1
+            delete tables 1
+        "#]],
+    );
 }
 
 #[test]
 fn a_database_stays_while_any_dataset_uses_it() {
     let mut world = filled(Dialect::Postgres);
     world.managed.clear();
-    check(world, Kind::Database, DATABASE, expect![[r#"
+    check(
+        world,
+        Kind::Database,
+        DATABASE,
+        expect![[r#"
         delete database `ana` (00000000-0000-0000-0000-0000000000d1), which is still used by dataset `sales` (00000000-0000-0000-0000-0000000000d2)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -97,7 +124,11 @@ fn a_database_goes_with_the_rights_to_its_schemas() {
     for (id, name) in [(80, "[ana].[s]"), (81, "[ana].[k].[s]"), (82, "[ANA].[s]"), (83, "[ana2].[s]")] {
         world.add(Table::AbViewMenu, id, &[("name", name.into())]);
     }
-    check(world, Kind::Database, DATABASE, expect![[r#"
+    check(
+        world,
+        Kind::Database,
+        DATABASE,
+        expect![[r#"
         sweep ab_permission_view_role permission_view_id = 1 None Delete
         sweep ssh_tunnels database_id = 1 None Delete
         sweep database_user_oauth2_tokens database_id = 1 None Delete
@@ -110,7 +141,8 @@ fn a_database_goes_with_the_rights_to_its_schemas() {
         delete ab_view_menu 80
         delete ab_view_menu 1
         delete dbs 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -120,16 +152,26 @@ fn a_report_keeps_what_it_is_about() {
     world.add(Table::ReportSchedule, 5, &[("name", "Montag".into()), ("chart_id", id.into())]);
     let facts = world.facts(&[Change::Remove(Kind::Chart, CHART)]);
     assert_eq!(users_of(Kind::Chart, CHART, &facts).len(), 1);
-    check(world, Kind::Chart, CHART, expect![[r#"
+    check(
+        world,
+        Kind::Chart,
+        CHART,
+        expect![[r#"
         delete chart `Torte` (00000000-0000-0000-0000-0000000000c1), which is still used by alert or report `Montag`
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn what_is_not_there_cannot_be_deleted() {
-    check(World::new(Dialect::Postgres), Kind::Chart, CHART, expect![[r#"
+    check(
+        World::new(Dialect::Postgres),
+        Kind::Chart,
+        CHART,
+        expect![[r#"
         delete chart 00000000-0000-0000-0000-0000000000c1, which does not exist
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

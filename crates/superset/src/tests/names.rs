@@ -43,7 +43,9 @@ fn check(document: &Document, want: Expect) {
 
 #[test]
 fn a_renamed_dataset_takes_its_right_and_all_its_charts_along() {
-    check(&with(&dataset(), json!({"table_name": "umsatz"})), expect![[r#"
+    check(
+        &with(&dataset(), json!({"table_name": "umsatz"})),
+        expect![[r#"
         "[ana].[umsatz](id:1)" "[ana].[public]" NULL
 
         "Torte" "umsatz" "[ana].[umsatz](id:1)" "[ana].[public]" NULL
@@ -54,12 +56,15 @@ fn a_renamed_dataset_takes_its_right_and_all_its_charts_along() {
         1 database_access on [ana].(id:1)
         2 datasource_access on [ana].[umsatz](id:1)
         3 schema_access on [ana].[public]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_dataset_in_another_schema_keeps_the_old_schemas_right_for_others() {
-    check(&with(&dataset(), json!({"schema": "neu", "catalog": "kat"})), expect![[r#"
+    check(
+        &with(&dataset(), json!({"schema": "neu", "catalog": "kat"})),
+        expect![[r#"
         "[ana].[sales](id:1)" "[ana].[kat].[neu]" "[ana].[kat]"
 
         "Torte" "sales" "[ana].[sales](id:1)" "[ana].[kat].[neu]" "[ana].[kat]"
@@ -72,12 +77,15 @@ fn a_dataset_in_another_schema_keeps_the_old_schemas_right_for_others() {
         3 schema_access on [ana].[public]
         6 schema_access on [ana].[kat].[neu]
         7 catalog_access on [ana].[kat]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_renamed_database_takes_all_rights_in_it_along() {
-    check(&with(&database(), json!({"database_name": "Ana %_\\ ["})), expect![[r#"
+    check(
+        &with(&database(), json!({"database_name": "Ana %_\\ ["})),
+        expect![[r#"
         "[Ana %_\\ [].[sales](id:1)" "[Ana %_\\ [].[public]" NULL
 
         "Torte" "sales" "[Ana %_\\ [].[sales](id:1)" "[Ana %_\\ [].[public]" NULL
@@ -88,7 +96,8 @@ fn a_renamed_database_takes_all_rights_in_it_along() {
         1 database_access on [Ana %_\ [].(id:1)
         2 datasource_access on [Ana %_\ [].[sales](id:1)
         3 schema_access on [Ana %_\ [].[public]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -107,7 +116,8 @@ fn a_dataset_that_moves_to_another_database_keeps_its_grants() {
         "[other].[sales](id:1)" "[other].[public]"
         "[other].[sales](id:1)" "[other].[public]"
         NULL NULL
-    "#]].assert_eq(&world.show(Table::Slices, &["perm", "schema_perm"]));
+    "#]]
+    .assert_eq(&world.show(Table::Slices, &["perm", "schema_perm"]));
     // The empty database can go now, in any batch.
     let (results, _) = world.apply(&[Change::Remove(Kind::Database, DATABASE)]);
     assert!(results[0].is_ok(), "{results:?}");
@@ -193,11 +203,8 @@ fn a_swap_of_database_names_leaves_each_dataset_its_own_right() {
         4 schema_access on [ana].[public]
         5 datasource_access on [ana].[sales](id:2)
         6 schema_access on [ana].[s]
-    "#]].assert_eq(&format!(
-        "{}{}",
-        world.show(Table::Tables, &["perm", "schema_perm"]),
-        world.rights()
-    ));
+    "#]]
+    .assert_eq(&format!("{}{}", world.show(Table::Tables, &["perm", "schema_perm"]), world.rights()));
 }
 
 fn check_conflict(dialect: Dialect, document: &Document, want: Option<&str>) {
