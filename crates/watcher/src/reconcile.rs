@@ -25,7 +25,7 @@ pub(crate) struct Gap {
     pub(crate) puts: BTreeSet<ZnodePath>,
     /// Those of them that begin a life.
     pub(crate) born: BTreeSet<ZnodePath>,
-    /// Lives on record that have ended: at these paths stands nothing, or (if also in `puts`) a later life.
+    /// Lives on record that have ended: at these paths stands nothing, or a later life.
     pub(crate) ended: BTreeMap<ZnodePath, Node>,
     /// Versions between the two that nobody read.
     pub(crate) missed_versions: u64,
@@ -33,8 +33,8 @@ pub(crate) struct Gap {
 
 impl Gap {
     /// The paths that seem to be gone. Each is to be confirmed by asking for it alone.
-    pub(crate) fn missing(&self) -> Vec<ZnodePath> {
-        self.ended.keys().filter(|path| !self.puts.contains(*path)).cloned().collect()
+    pub(crate) fn missing(&self, live: &Live) -> Vec<ZnodePath> {
+        self.ended.keys().filter(|path| !live.nodes.contains_key(*path)).cloned().collect()
     }
 
     /// How many of the puts had been committed before `mark`, up to which the stream claimed to have all.
@@ -44,36 +44,49 @@ impl Gap {
     }
 }
 
-/// Compares the two.
+/// Where the stream takes over: what it will bring by itself is not in the gap.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    /// The last transaction before the stream's first event.
+    pub(crate) at: Zxid,
+    /// Paths whose delete the stream has an event of.
+    pub(crate) deleted_later: BTreeSet<ZnodePath>,
+}
+
+/// Compares the two, up to the cut.
 ///
 /// # Errors
 /// [`Behind`] if a live znode is behind the record: then this is another history and nothing in it is a delete.
-pub(crate) fn compare(known: &Tree, live: &Live) -> Result<Gap, Behind> {
+pub(crate) fn compare(known: &Tree, live: &Live, cut: &Cut) -> Result<Gap, Behind> {
     let standing = live.nodes.iter().map(|(path, seen)| (path.clone(), seen.node)).collect();
     let mut gap = Gap::default();
     for (path, difference) in Tree::between(known, &Tree::new(standing)) {
-        match difference {
+        let node = match difference {
             Difference::Deleted(node) => {
-                if !live.unreadable.iter().any(|subtree| path.is_within(subtree)) {
+                let unread = live.unreadable.iter().any(|subtree| path.is_within(subtree));
+                if !unread && !cut.deleted_later.contains(&path) {
                     gap.ended.insert(path, node);
                 }
+                continue;
             }
-            Difference::Created(node) | Difference::Changed(_, node) | Difference::Recreated(_, node) => {
-                let before = known.get(&path);
-                match relate(&path, before, node)? {
-                    Relation::Same => continue,
-                    Relation::New => {
-                        gap.born.insert(path.clone());
-                    }
-                    Relation::Reborn => {
-                        gap.born.insert(path.clone());
-                        gap.ended.extend(before.map(|old| (path.clone(), *old)));
-                    }
-                    Relation::Later { missed } => gap.missed_versions += u64::from(missed),
-                }
-                gap.puts.insert(path);
-            }
+            Difference::Created(node) | Difference::Changed(_, node) | Difference::Recreated(_, node) => node,
+        };
+        let before = known.get(&path);
+        let relation = relate(&path, before, node)?;
+        if let (Relation::Reborn, Some(old)) = (relation, before)
+            && !cut.deleted_later.contains(&path)
+        {
+            gap.ended.insert(path.clone(), *old);
         }
+        if node.mzxid > cut.at {
+            continue;
+        }
+        match relation {
+            Relation::Same => continue,
+            Relation::New | Relation::Reborn => drop(gap.born.insert(path.clone())),
+            Relation::Later { missed } => gap.missed_versions += u64::from(missed),
+        }
+        gap.puts.insert(path);
     }
     Ok(gap)
 }
@@ -92,7 +105,7 @@ pub(crate) struct Limits {
 pub(crate) struct Moment {
     /// The watcher's clock.
     pub(crate) now: Millis,
-    /// A zxid that is higher than those of all deletes found.
+    /// A zxid that none of the deletes found is higher than.
     pub(crate) upper: Zxid,
     /// The resync that the Txns belong to.
     pub(crate) resync: Option<Uuid>,
@@ -142,7 +155,7 @@ pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, 
         }
     }
     // A later life stands there: no feed saw the delete between the two, so none is claimed.
-    ended.retain(|path, _| !gap.puts.contains(path));
+    ended.retain(|path, _| !live.nodes.contains_key(path));
     let last = if moment.resync.is_none() { couple(&mut groups, gap, &ended, limits) } else { Vec::new() };
     let mut txns: Vec<Txn> = groups.into_iter().map(|(zxid, group)| txn(zxid, group, live, moment)).collect();
     txns.extend(

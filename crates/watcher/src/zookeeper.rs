@@ -61,6 +61,8 @@ pub(crate) struct Ensemble {
     watcher: Option<PersistentWatcher>,
     reads: VecDeque<Pending<Answer>>,
     beat: Option<(Uuid, Pending<Result<Stat, ZkError>>)>,
+    /// Inputs that came during a rebuild, for the stream after it.
+    held: Vec<Input>,
     /// The version that the canary stands at.
     canary_version: i32,
     /// Edit records that are on record, or were none.
@@ -84,6 +86,7 @@ impl Ensemble {
             watcher: None,
             reads: VecDeque::new(),
             beat: None,
+            held: Vec::new(),
             canary_version: -1,
             edits: BTreeSet::new(),
             edits_next: BTreeSet::new(),
@@ -109,11 +112,49 @@ impl Ensemble {
         let watcher = self.client().watch("/", AddWatchMode::PersistentRecursive).await;
         let watcher = watcher.map_err(|source| Trouble::new("set the recursive watch", source))?;
         self.watcher = Some(watcher);
+        self.held.clear();
         Ok(())
+    }
+
+    /// Makes the canary that was just written the beginning of the stream: events before it are dropped, events after
+    /// it are held. Its own event comes before its confirmation.
+    pub(crate) fn begin_at_canary(&mut self) -> Result<(), Trouble> {
+        self.hold();
+        let is_canary = |input: &Input| matches!(input, Input::Event { path, .. } if path == CANARY);
+        let is_lost = |input: &Input| matches!(input, Input::Connection(_));
+        let Some(at) = self.held.iter().rposition(is_canary) else {
+            return Err(Trouble::new(
+                "see the canary's event",
+                "the server confirmed the write and sent none",
+            ));
+        };
+        let later = self.held.split_off(at + 1);
+        self.held.retain(is_lost);
+        self.held.extend(later);
+        Ok(())
+    }
+
+    /// The paths of whose delete the stream has an event by now.
+    pub(crate) fn deleted_later(&mut self) -> BTreeSet<ZnodePath> {
+        self.hold();
+        let deleted = self.held.iter().filter_map(|input| match input {
+            Input::Event { path, kind: Kind::Deleted, .. } => path.strip_prefix('/')?.parse().ok(),
+            _ => None,
+        });
+        deleted.collect()
+    }
+
+    fn hold(&mut self) {
+        let mut held = std::mem::take(&mut self.held);
+        self.take_events(usize::MAX, &mut held);
+        self.held = held;
     }
 
     /// Waits for what comes next, and takes all that is there already. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Told {
+        if !self.held.is_empty() {
+            return Told::Inputs(std::mem::take(&mut self.held));
+        }
         let first = {
             let Ensemble { watcher, reads, beat, .. } = self;
             tokio::select! {
@@ -292,15 +333,19 @@ impl Ensemble {
         Ok(absent)
     }
 
-    /// Reads the edit records that were not read before and are newer than `after`, ascending.
-    pub(crate) async fn new_edits(&mut self, after: Option<Zxid>) -> Result<Vec<SeenEdit>, Trouble> {
+    /// Reads the edit records that were not read before, newer than `after` and not newer than `until`, ascending.
+    pub(crate) async fn new_edits(
+        &mut self,
+        after: Option<Zxid>,
+        until: Zxid,
+    ) -> Result<Vec<SeenEdit>, Trouble> {
         let names = match self.client().list_children("/edits").await {
             Ok(names) => BTreeSet::from_iter(names),
             Err(ZkError::NoNode) => BTreeSet::new(),
             Err(source) => return Err(Trouble::new("list the edits", source)),
         };
         let new: Vec<&String> = names.difference(&self.edits).collect();
-        let mut edits = Vec::new();
+        let mut edits: Vec<SeenEdit> = Vec::new();
         let client = self.client();
         for chunk in new.chunks(TAKE) {
             let ask = |name: &&String| client.get_data(&format!("/edits/{name}"));
@@ -314,6 +359,9 @@ impl Ensemble {
             }
         }
         self.edits_next = names;
+        for later in edits.extract_if(.., |edit| edit.zxid > until) {
+            self.edits_next.remove(&later.edit.id);
+        }
         edits.retain(|edit| Some(edit.zxid) > after);
         edits.sort_by_key(|edit| edit.zxid);
         Ok(edits)

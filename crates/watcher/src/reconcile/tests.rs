@@ -73,11 +73,16 @@ fn print(txn: &Txn) -> String {
     format!("{}{edit}: {}\n", txn.zxid.0, txn.changes.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
+/// A cut behind everything.
+fn late() -> Cut {
+    Cut { at: Zxid(i64::MAX), deleted_later: BTreeSet::new() }
+}
+
 const MOMENT: Moment = Moment { now: Millis(5), upper: Zxid(99), resync: None };
 
 fn check(known: &str, standing: &str, edits: &str, limit: usize, expected: Expect) {
     let (mut known, live) = (tree(known), live(standing));
-    let gap = compare(&known, &live).expect("no other history");
+    let gap = compare(&known, &live, &late()).expect("no other history");
     let edits: Vec<SeenEdit> = edits.lines().map(edit).collect();
     let limits = Limits { changes: limit, bytes: 1_000 };
     let txns = close(&live, &gap, &edits, MOMENT, limits);
@@ -183,20 +188,20 @@ fn a_recreate_claims_no_delete_unless_an_edit_tells_of_it() {
 fn nothing_is_missing_below_a_subtree_that_could_not_be_read() {
     let mut standing = live("");
     standing.unreadable = vec!["assets/m".parse().expect("a path")];
-    assert_eq!(compare(&tree("a 1.0@1"), &standing), Ok(Gap::default()));
+    assert_eq!(compare(&tree("a 1.0@1"), &standing, &late()), Ok(Gap::default()));
 }
 
 #[test]
 fn a_live_tree_that_is_behind_is_another_history() {
     for (known, standing) in [("a 5.2@9", "a 5.1@7"), ("a 5.2@9", "a 4.9@12"), ("a 5.2@9", "a 5.2@10")] {
-        assert!(compare(&tree(known), &live(standing)).is_err(), "{known} {standing}");
+        assert!(compare(&tree(known), &live(standing), &late()).is_err(), "{known} {standing}");
     }
 }
 
 #[test]
 fn a_resync_sends_every_live_path_and_leaves_the_deletes_to_its_end() {
     let (mut known, standing) = (tree("a 1.0@1 gone 2.0@2"), live("a 1.0@1 b 3.0@3"));
-    let gap = compare(&known, &standing).expect("no other history");
+    let gap = compare(&known, &standing, &late()).expect("no other history");
     let id = Uuid::from_u128(1);
     let limits = Limits { changes: 10, bytes: 1_000 };
     let records = resync(&standing, &gap, &[], id, MOMENT, limits);
@@ -220,6 +225,18 @@ fn a_resync_sends_every_live_path_and_leaves_the_deletes_to_its_end() {
 #[test]
 fn changes_that_the_stream_claimed_to_be_past_are_told_apart() {
     let standing = live("a 1.2@9 b 2.1@7");
-    let gap = compare(&tree("a 1.0@1 b 2.0@2"), &standing).expect("no other history");
+    let gap = compare(&tree("a 1.0@1 b 2.0@2"), &standing, &late()).expect("no other history");
     assert_eq!((gap.older_than(&standing, Zxid(8)), gap.missed_versions), (1, 1));
+}
+
+#[test]
+fn what_the_stream_brings_by_itself_is_left_to_it() {
+    let standing = live("a 1.1@5 b 2.1@9 c 9.0@9 reborn 9.0@9");
+    let known = tree("a 1.0@1 b 2.0@2 gone 3.0@3 later 3.0@3 reborn 3.0@3");
+    let cut = Cut { at: Zxid(7), deleted_later: ["assets/m/charts/later".parse().expect("a path")].into() };
+    let gap = compare(&known, &standing, &cut).expect("no other history");
+    let names = |paths: Vec<&ZnodePath>| paths.iter().map(|path| path.name().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(gap.puts.iter().collect()), ["a"]);
+    assert_eq!(names(gap.ended.keys().collect()), ["gone", "reborn"]);
+    assert_eq!(names(gap.missing(&standing).iter().collect()), ["gone"]);
 }

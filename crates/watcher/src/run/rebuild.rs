@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Error, Halt, Term, clocks};
 use crate::feed::{Input, Why};
-use crate::reconcile::{self, Gap, Limits, Live, Moment};
+use crate::reconcile::{self, Cut, Gap, Limits, Live, Moment};
 use crate::seen::SeenEdit;
 use crate::stats::{Phase, add};
 use crate::zookeeper::Trouble;
@@ -86,32 +86,36 @@ struct Found {
     edits: Vec<SeenEdit>,
     /// Requests for a resync.
     requests: Vec<String>,
-    /// Higher than the zxid of anything found.
-    upper: Zxid,
+    /// Everything found was committed before this transaction.
+    at: Zxid,
 }
 
 impl Term {
     /// Watches, proves, reads and compares. Appends nothing.
+    ///
+    /// The canary that proves the ensemble cuts time in two: what was committed before it is found here, and what is
+    /// committed after it comes through the stream, with its edit and nothing twice.
     async fn look(&mut self) -> Result<Found, Failed> {
         self.ensemble.watch().await?;
         self.ensemble.sync().await?;
         self.check_generation().await?;
-        self.prove().await?;
+        let at = self.prove().await?;
+        self.ensemble.begin_at_canary()?;
         let requests = self.ensemble.resync_requests().await?;
         let mut live = self.ensemble.snapshot().await?;
         self.bend(&mut live);
-        let edits = self.ensemble.new_edits(self.log.known.edits).await?;
-        let mut gap = match self.compare(&live) {
+        let edits = self.ensemble.new_edits(self.log.known.edits, at).await?;
+        let cut = Cut { at, deleted_later: self.ensemble.deleted_later() };
+        let mut gap = match self.compare(&live, &cut) {
             Ok(gap) => gap,
             Err(behind) => return Err(self.freeze_for_good(behind.to_string()).await?.into()),
         };
-        let missing = gap.missing();
+        let missing = gap.missing(&live);
         if !missing.is_empty() {
             let absent = self.ensemble.absent(&missing).await?;
-            gap.ended.retain(|path, _| gap.puts.contains(path) || absent.contains(path));
+            gap.ended.retain(|path, _| live.nodes.contains_key(path) || absent.contains(path));
         }
-        let upper = self.write_canary().await?;
-        Ok(Found { live, gap, edits, requests, upper })
+        Ok(Found { live, gap, edits, requests, at })
     }
 
     /// Ends the term, or freezes, unless the ensemble is in this term's generation.
@@ -146,8 +150,9 @@ impl Term {
         }
     }
 
-    /// Freezes unless the canary is the one that we wrote last and new transactions come after the known ones.
-    async fn prove(&mut self) -> Result<(), Failed> {
+    /// Freezes unless the canary is the one that we wrote last and new transactions come after the known ones. Returns
+    /// the transaction that it wrote the next one in.
+    async fn prove(&mut self) -> Result<Zxid, Failed> {
         let live = self.ensemble.canary().await?;
         if let Err(stranger) = self.log.canary.check(live.as_deref())
             && !self.is_broken()
@@ -163,7 +168,7 @@ impl Term {
                     format!("a new transaction has zxid {written}, which is behind {last} on record");
                 Err(self.freeze_for_good(reason).await?.into())
             }
-            _ => Ok(()),
+            _ => Ok(written),
         }
     }
 
@@ -178,10 +183,10 @@ impl Term {
 
     /// Appends what was found, and returns from where the stream goes on.
     async fn record(&mut self, found: Found, why: Why) -> Result<Zxid, Failed> {
-        let Found { live, gap, mut edits, requests, upper } = found;
+        let Found { live, gap, mut edits, requests, at } = found;
         self.count(&live, &gap);
         let whole = self.log.known.whole && requests.is_empty();
-        let moment = Moment { now: clocks().wall, upper, resync: None };
+        let moment = Moment { now: clocks().wall, upper: at, resync: None };
         let limits = Limits { changes: self.config.coupled_changes, bytes: self.config.coupled_bytes };
         let records: Vec<Record> = if whole {
             let txns = reconcile::close(&live, &gap, &edits, moment, limits);
@@ -206,7 +211,7 @@ impl Term {
                 self.ensemble.served(request).await?;
             }
         }
-        Ok(upper)
+        Ok(at)
     }
 
     fn count(&self, live: &Live, gap: &Gap) {
@@ -219,8 +224,8 @@ impl Term {
     }
 
     #[cfg(not(feature = "broken"))]
-    fn compare(&self, live: &Live) -> Result<Gap, crate::seen::Behind> {
-        reconcile::compare(&self.log.known.tree, live)
+    fn compare(&self, live: &Live, cut: &Cut) -> Result<Gap, crate::seen::Behind> {
+        reconcile::compare(&self.log.known.tree, live, cut)
     }
 
     #[cfg(not(feature = "broken"))]
@@ -232,10 +237,10 @@ impl Term {
     }
 
     #[cfg(feature = "broken")]
-    fn compare(&self, live: &Live) -> Result<Gap, crate::seen::Behind> {
+    fn compare(&self, live: &Live, cut: &Cut) -> Result<Gap, crate::seen::Behind> {
         let mut known = self.log.known.tree.clone();
         loop {
-            match reconcile::compare(&known, live) {
+            match reconcile::compare(&known, live, cut) {
                 Err(behind) if self.is_broken() => {
                     let mut nodes = known.nodes().clone();
                     nodes.remove(&behind.path);
