@@ -196,13 +196,13 @@ impl Log {
     /// Saves the checkpoint if it is due.
     pub(crate) async fn save_if_due(&mut self) -> Result<(), Error> {
         let unsaved = self.known.unsaved();
-        let due = unsaved >= self.config.checkpoint_records || Instant::now() >= self.save_at();
-        if unsaved > 0 && due { self.save().await } else { Ok(()) }
+        let late = self.save_at().is_some_and(|at| Instant::now() >= at);
+        if late || unsaved >= self.config.checkpoint_records { self.save().await } else { Ok(()) }
     }
 
-    /// When a checkpoint is due, whether there is something to save or not.
-    pub(crate) fn save_at(&self) -> Instant {
-        self.saved_at + self.config.checkpoint_every
+    /// When a checkpoint is due; `None` while there is nothing to save, which is no reason to wake up.
+    pub(crate) fn save_at(&self) -> Option<Instant> {
+        (!self.is_saved()).then(|| self.saved_at + self.config.checkpoint_every)
     }
 
     /// Whether a checkpoint would save anything.

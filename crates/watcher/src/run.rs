@@ -358,7 +358,8 @@ impl Term {
         }
         self.perform(vec![Output::Rebuild(Why::Start)]).await?;
         loop {
-            let wake_at = self.feed.wake_at().min(self.log.save_at());
+            let wake_at = self.feed.wake_at();
+            let wake_at = self.log.save_at().map_or(wake_at, |save_at| wake_at.min(save_at));
             let stop = self.stop.clone();
             let told = tokio::select! {
                 biased;
