@@ -105,12 +105,23 @@ fn repr(float: f64) -> String {
     let shortest = format!("{float:e}");
     let Some((digits, exponent)) = shortest.split_once('e') else { return shortest };
     let exponent: i32 = exponent.parse().unwrap_or(0);
+    let decimals = digits.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    // Of two shortest texts that are as near as each other, Rust takes the upper one and Python the even one; so
+    // does Rust when it is told how many digits to write.
     if (-4..16).contains(&exponent) {
-        let plain = format!("{float}");
-        return if plain.contains('.') { plain } else { format!("{plain}.0") };
+        let after_point = i32::try_from(decimals).unwrap_or(0).saturating_sub(exponent).max(1);
+        let after_point = usize::try_from(after_point).unwrap_or(1);
+        return even(format!("{float:.after_point$}"), float, format!("{float}"));
     }
+    let rounded = even(format!("{float:.decimals$e}"), float, shortest.clone());
+    let digits = rounded.split_once('e').map_or(digits, |(digits, _)| digits);
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+/// Prefers a rounded text if it reads back as the same float.
+fn even(rounded: String, float: f64, shortest: String) -> String {
+    if rounded.parse() == Ok(float) { rounded } else { shortest }
 }
 
 #[cfg(test)]
@@ -148,6 +159,12 @@ mod tests {
             ("1e-320", "1e-320"),
             ("0.30000000000000004", "0.30000000000000004"),
             ("-0.0", "-0.0"),
+            ("948918364198875.25", "948918364198875.2"),
+            ("4.353119972161665e+288", "4.353119972161665e+288"),
+            ("0.20595871281932654", "0.20595871281932654"),
+            ("5e-324", "5e-324"),
+            ("1.7976931348623157e308", "1.7976931348623157e+308"),
+            ("100.0", "100.0"),
             ("9223372036854775807", "9223372036854775807"),
         ] {
             check(given, want);
