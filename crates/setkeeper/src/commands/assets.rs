@@ -91,8 +91,7 @@ pub(super) async fn get(config: &Config, get: Get) -> Result<Exit, Failure> {
 pub(super) async fn ls(config: &Config, output: Output, ls: Ls) -> Result<Exit, Failure> {
     let below = parse_path(ls.path.trim_end_matches('/'))?;
     let session = connect(config).await?;
-    let root = format!("/{}", below.as_str());
-    let snapshot = session.read_tree(&[&root]).await.map_err(|error| read_failed(&error))?;
+    let snapshot = session.read_tree(&[below.as_str()]).await.map_err(|error| read_failed(&error))?;
     for path in &snapshot.unreadable {
         eprintln!("setkeeper: `{path}` may not be read with these credentials");
     }
@@ -184,7 +183,7 @@ fn write_failed(error: &zk::WriteError) -> Failure {
 }
 
 async fn tree(session: &Session) -> Result<BTreeMap<ZnodePath, Found>, Failure> {
-    let snapshot = session.read_tree(&["/assets"]).await.map_err(|error| read_failed(&error))?;
+    let snapshot = session.read_tree(&["assets"]).await.map_err(|error| read_failed(&error))?;
     for path in &snapshot.unreadable {
         eprintln!("setkeeper: `{path}` may not be read with these credentials; what stands there is not known");
     }
