@@ -77,7 +77,10 @@ fn crates_depend_only_on_what_the_architecture_draws() {
     for member in members {
         let name = member.expect("a folder").file_name();
         let name = name.to_str().expect("UTF-8");
-        assert!(ours.contains(name), "crates/{name} is not in the drawing: add it here and to ARCHITECTURE.md");
+        assert!(
+            ours.contains(name),
+            "crates/{name} is not in the drawing: add it here and to ARCHITECTURE.md"
+        );
     }
 }
 
