@@ -30,8 +30,8 @@ pub(crate) struct Acknowledged {
     pub(crate) mzxid: Zxid,
 }
 
-/// More writes of unknown outcome than this are not kept: the watcher ends its term instead.
-pub(crate) const IN_FLIGHT_MAX: usize = 64;
+/// Of more writes of unknown outcome than this, the oldest are forgotten: so many reconnects later none is on its way.
+const IN_FLIGHT_MAX: usize = 64;
 
 /// The ensemble is not the one that the saved canary stands in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +67,8 @@ impl Canary {
     /// A write is about to be sent.
     #[must_use]
     pub(crate) fn sending(&self, nonce: Uuid) -> Canary {
-        let in_flight = self.in_flight.iter().copied().chain([nonce]).collect();
+        let old = self.in_flight.len().saturating_sub(IN_FLIGHT_MAX - 1);
+        let in_flight = self.in_flight.iter().copied().skip(old).chain([nonce]).collect();
         Canary { v: 1, generation: self.generation, acknowledged: self.acknowledged, in_flight }
     }
 

@@ -195,19 +195,16 @@ impl Log {
 
     /// Saves the checkpoint if it is due.
     pub(crate) async fn save_if_due(&mut self) -> Result<(), Error> {
-        let unsaved = self.known.unsaved();
-        let late = self.save_at().is_some_and(|at| Instant::now() >= at);
-        if late || unsaved >= self.config.checkpoint_records { self.save().await } else { Ok(()) }
+        let full = self.known.unsaved() >= self.config.checkpoint_records;
+        match self.save_at() {
+            Some(at) if full || Instant::now() >= at => self.save().await,
+            Some(_) | None => Ok(()),
+        }
     }
 
-    /// When a checkpoint is due; `None` while there is nothing to save, which is no reason to wake up.
+    /// When a checkpoint is due; `None` if it would save nothing.
     pub(crate) fn save_at(&self) -> Option<Instant> {
-        (!self.is_saved()).then(|| self.saved_at + self.config.checkpoint_every)
-    }
-
-    /// Whether a checkpoint would save anything.
-    pub(crate) fn is_saved(&self) -> bool {
-        self.known.unsaved() == 0
+        (self.known.unsaved() > 0).then(|| self.saved_at + self.config.checkpoint_every)
     }
 
     /// Saves the checkpoint.

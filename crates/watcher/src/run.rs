@@ -8,7 +8,6 @@ use queue::{AppendError, Queue, StoreError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::canary::IN_FLIGHT_MAX;
 use crate::fail::{Fail, FailPoint};
 use crate::feed::{Bounds, Feed, Input, Now, Output, Why};
 use crate::log::{Begin, Log};
@@ -294,7 +293,7 @@ impl Watcher {
         let Err(halt) = term.work().await;
         // A term that ends in order leaves the next one nothing to fold.
         if matches!(halt, Halt::Stop)
-            && !term.log.is_saved()
+            && term.log.save_at().is_some()
             && let Err(error) = term.log.save().await
         {
             return Halt::Error(error);
@@ -365,7 +364,7 @@ impl Term {
                 biased;
                 () = stop.cancelled() => return Err(Halt::Stop),
                 told = self.ensemble.next() => told,
-                () = tokio::time::sleep_until(wake_at.into()) => Told::Inputs(vec![Input::Time]),
+                () = tokio::time::sleep_until(wake_at.into()) => Told::Inputs(Vec::new()),
             };
             let inputs = match told {
                 Told::Inputs(inputs) => inputs,
@@ -386,7 +385,8 @@ impl Term {
     fn step(&mut self, inputs: Vec<Input>) -> Vec<Output> {
         let now = clocks();
         let mut outputs = Vec::new();
-        for input in inputs {
+        // Time goes by in every round: events without a pause must not hold the canary back.
+        for input in inputs.into_iter().chain([Input::Time]) {
             outputs.extend(self.feed.step(input, &mut self.log.known.tree, now));
         }
         for read in self.feed.reads() {
@@ -462,10 +462,6 @@ impl Term {
 
     /// Saves that a write of the canary is about to leave.
     async fn sending(&mut self, nonce: Uuid) -> Result<(), Halt> {
-        if self.log.canary.in_flight.len() >= IN_FLIGHT_MAX {
-            let reason = "too many writes of the canary have an unknown outcome".to_owned();
-            return Err(Error::Session { reason }.into());
-        }
         self.log.save_canary(self.log.canary.sending(nonce)).await?;
         Fail::strike(self.config.fail, FailPoint::BeforeCanary);
         Ok(())

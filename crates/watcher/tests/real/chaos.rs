@@ -84,6 +84,8 @@ async fn under_faults_all_edits_are_on_record_once_and_only_real_deletes_are() {
         }
     }
     proxy.mend();
+    // The last on record, whichever way the others come: an edit's record may hold later versions of its paths.
+    bench.put("last", "1").await;
     bench.until_equal().await;
     let misses = supervised.stats.silent_misses.load(Ordering::Relaxed);
     assert_eq!(misses, 0, "silent misses");
@@ -98,6 +100,7 @@ async fn under_faults_all_edits_are_on_record_once_and_only_real_deletes_are() {
             }
         }
     }
-    edits.sort();
-    assert_eq!(edits, done.edits.into_iter().collect::<Vec<_>>());
+    let mut missing = done.edits;
+    let repeated: Vec<String> = edits.into_iter().filter(|id| !missing.remove(id)).collect();
+    assert!(missing.is_empty() && repeated.is_empty(), "missing {missing:?}, repeated {repeated:?}");
 }

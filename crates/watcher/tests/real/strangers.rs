@@ -120,3 +120,23 @@ async fn a_missing_root_and_a_refused_subtree_are_no_deletes() {
     assert_eq!(running.stats.unreadable.load(Ordering::Relaxed), 2);
     running.stop().await;
 }
+
+#[cfg(feature = "broken")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broken_watcher_does_take_a_missing_root_for_deletes() {
+    let mut bench = Bench::start().await;
+    bench.config.broken = Some(watcher::Broken::NoNodeIsDelete);
+    bench.put("a", "1").await;
+    let running = bench.stream().await;
+    bench.until_equal().await;
+    running.stop().await;
+    bench.zookeeper.kill().await.expect("a kill");
+    bench.zookeeper.wipe().expect("a wipe");
+    bench.zookeeper.restart().await.expect("a start");
+    bench.reconnect().await;
+    bench.generation = bench.writer.init().await.expect("a tree");
+    bench.terms += 1;
+    let running = bench.stream().await;
+    bench.until("a false delete", |bench| bench.tree.get(&chart("a")).is_none()).await;
+    running.stop().await;
+}
