@@ -83,7 +83,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  setkeeper ls assets/main/charts")]
     Ls(Ls),
     /// Delete documents in ZooKeeper
-    #[command(after_help = "Example:\n  setkeeper rm assets/main/charts/sales -m 'replaced by revenue' --wait")]
+    #[command(
+        after_help = "Example:\n  setkeeper rm assets/main/charts/sales -m 'replaced by revenue' --wait"
+    )]
     Rm(Rm),
     /// Show what changed: when, who, why, before and after, and what came of it
     #[command(after_help = HISTORY_EXAMPLES)]
@@ -93,7 +95,9 @@ pub(crate) enum Command {
     /// Check the configuration and every connection; all faults at once
     Check,
     /// Prove the audit's chain of hashes; exit code 2 if a row was altered, moved or removed
-    #[command(after_help = "Example:\n  setkeeper verify --head \"$(cat /safe/place/head)\"   also proves that no tail was cut")]
+    #[command(
+        after_help = "Example:\n  setkeeper verify --head \"$(cat /safe/place/head)\"   also proves that no tail was cut"
+    )]
     Verify {
         /// A head that was kept elsewhere (`setkeeper status` prints it): the chain must still go through it
         #[arg(long, value_name = "SEQ:HASH")]
@@ -225,7 +229,9 @@ pub(crate) enum Approve {
     /// The ensemble was restored or replaced on purpose: begin a new generation
     Generation,
     /// Let held deletes pass
-    #[command(after_help = "Example:\n  setkeeper approve deletes assets/main/charts/sales\n  setkeeper approve deletes --all")]
+    #[command(
+        after_help = "Example:\n  setkeeper approve deletes assets/main/charts/sales\n  setkeeper approve deletes --all"
+    )]
     Deletes {
         /// The held paths; `setkeeper status` lists them
         paths: Vec<String>,

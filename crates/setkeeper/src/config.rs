@@ -51,6 +51,13 @@ pub(crate) struct Target {
     pub(crate) applier: applier::Config,
 }
 
+impl Target {
+    /// PostgreSQL's schema of the ledger, if it has one of its own.
+    pub(crate) fn ledger_schema(&self) -> Option<&str> {
+        self.applier.target.ledger_schema.as_deref()
+    }
+}
+
 /// The audit database and how the auditor treats it.
 #[derive(Debug, Clone)]
 pub(crate) struct Audit {
@@ -85,10 +92,13 @@ pub(crate) enum ConfigError {
 pub(crate) fn load(path: Option<&Path>, settings: &[String]) -> Result<Config, ConfigError> {
     let file = find(path)?;
     let shown = file.display().to_string();
-    let mut figment = Figment::new().merge(Toml::file_exact(&file)).merge(Env::prefixed("SETKEEPER__").split("__"));
+    let mut figment =
+        Figment::new().merge(Toml::file_exact(&file)).merge(Env::prefixed("SETKEEPER__").split("__"));
     for setting in settings {
         let Some((key, value)) = setting.split_once('=') else {
-            let fault = format!("--set {setting}: not of the form key=value; for example --set zookeeper.connect=zk1:2181");
+            let fault = format!(
+                "--set {setting}: not of the form key=value; for example --set zookeeper.connect=zk1:2181"
+            );
             return Err(ConfigError::Faults(vec![fault]));
         };
         figment = figment.merge(Serialized::default(key, scalar(value)));
@@ -97,12 +107,14 @@ pub(crate) fn load(path: Option<&Path>, settings: &[String]) -> Result<Config, C
         ConfigError::Faults(error.into_iter().map(|one| raw::explain(&shown, &one)).collect())
     })?;
     let base = file.parent().map(Path::to_path_buf).unwrap_or_default();
-    mean::mean(raw, &base, &state_folder())
-        .map_err(|faults| ConfigError::Faults(faults.into_iter().map(|fault| format!("{shown}: {fault}")).collect()))
+    mean::mean(raw, &base, &state_folder()).map_err(|faults| {
+        ConfigError::Faults(faults.into_iter().map(|fault| format!("{shown}: {fault}")).collect())
+    })
 }
 
 fn find(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
-    let named = path.map(Path::to_path_buf).or_else(|| std::env::var_os("SETKEEPER_CONFIG").map(PathBuf::from));
+    let named =
+        path.map(Path::to_path_buf).or_else(|| std::env::var_os("SETKEEPER_CONFIG").map(PathBuf::from));
     let places = match named {
         Some(path) => vec![path],
         None => vec![PathBuf::from("setkeeper.toml"), PathBuf::from("/etc/setkeeper/setkeeper.toml")],

@@ -53,7 +53,8 @@ impl Health {
     /// Notes what `role` does from now on.
     pub(crate) fn set(&self, role: &str, doing: Doing) {
         let mut roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = roles.entry(role.to_owned()).or_insert(Role { doing: Doing::Starting, terms: 0, failures: 0 });
+        let entry =
+            roles.entry(role.to_owned()).or_insert(Role { doing: Doing::Starting, terms: 0, failures: 0 });
         match &doing {
             Doing::Running if entry.doing != Doing::Running => entry.terms += 1,
             Doing::Failed { .. } => entry.failures += 1,

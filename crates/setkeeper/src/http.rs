@@ -38,7 +38,12 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, ListenErr
 }
 
 /// Serves until `stop`.
-pub(crate) async fn serve(listener: TcpListener, health: Health, metrics: Arc<Metrics>, stop: CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    health: Health,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
     let routes = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))

@@ -92,7 +92,11 @@ impl Metrics {
         count("dropped", "Records of watchers whose term was over", stats.dropped);
         count("trimmed", "Records removed from the queue", stats.trimmed);
         registry.register("rows", "Rows in the chain", gauge(stats.rows));
-        registry.register("resync_needed", "1 while the history has a gap", gauge(stats.resync_needed.into()));
+        registry.register(
+            "resync_needed",
+            "1 while the history has a gap",
+            gauge(stats.resync_needed.into()),
+        );
     }
 
     fn add_appliers(&self, registry: &mut Registry) {

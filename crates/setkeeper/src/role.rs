@@ -109,9 +109,9 @@ async fn open_applier(shared: &Shared, target: &Target, fence: Fence) -> Result<
     let queue = queue(shared).await?;
     let database = target.database.connect().await.map_err(|error| passing(&error))?;
     let opened = applier::Applier::open(target.applier.clone(), database, queue, fence).await;
-    opened.map_err(applier::Error::from).map_err(|error| {
-        TermError::new(&error, error.advice() == applier::Advice::Stop)
-    })
+    opened
+        .map_err(applier::Error::from)
+        .map_err(|error| TermError::new(&error, error.advice() == applier::Advice::Stop))
 }
 
 async fn auditor_term(shared: &Shared, term: Term, stop: CancellationToken) -> Result<(), TermError> {
@@ -121,7 +121,8 @@ async fn auditor_term(shared: &Shared, term: Term, stop: CancellationToken) -> R
     let failed = |error: auditor::Error| TermError::new(&error, error.advice() == auditor::Advice::Stop);
     let stats = shared.metrics.auditor();
     let opened =
-        auditor::Auditor::open(audit.auditor.clone(), database, queue, term.fence, env, Arc::clone(&stats)).await;
+        auditor::Auditor::open(audit.auditor.clone(), database, queue, term.fence, env, Arc::clone(&stats))
+            .await;
     let running = opened.map_err(failed)?.run(stop);
     tokio::select! {
         ended = running => ended.map(|auditor::Stopped::Asked| ()).map_err(failed),

@@ -92,8 +92,11 @@ async fn term(shared: &Shared, role: &Role, stop: &CancellationToken) -> Result<
     let session = session.map_err(|error| TermError::new(&error, error.advice() == zk::Advice::Stop))?;
     let name = role.to_string();
     shared.health.set(&name, Doing::Standby);
-    let Some(elected) = or_stop(stop, session.elect(&role.election(), &holder())).await else { return Ok(()) };
-    let mut leadership = elected.map_err(|error| TermError::new(&error, error.advice() == zk::Advice::Stop))?;
+    let Some(elected) = or_stop(stop, session.elect(&role.election(), &holder())).await else {
+        return Ok(());
+    };
+    let mut leadership =
+        elected.map_err(|error| TermError::new(&error, error.advice() == zk::Advice::Stop))?;
     info!(fence = %leadership.fence, "elected");
     let done = lead(shared, role, &session, &mut leadership, stop).await;
     if let Err(error) = leadership.release().await {
@@ -123,7 +126,8 @@ async fn lead(
             }
             continue;
         }
-        let term = Term { session: session.clone(), fence: leadership.fence, generation: leadership.generation };
+        let term =
+            Term { session: session.clone(), fence: leadership.fence, generation: leadership.generation };
         let paused = work(shared, role, term, leadership, &mut pause, stop).await?;
         if !paused {
             return Ok(());
@@ -224,8 +228,8 @@ impl Pauses {
 
 /// Between half and all of `pause`.
 fn jittered(pause: Duration) -> Duration {
-    let random = uuid::Uuid::new_v4().as_u128() as u16;
-    pause / 2 + pause.mul_f64(f64::from(random) / f64::from(u16::MAX) / 2.0)
+    let random = uuid::Uuid::new_v4().as_fields().0;
+    pause / 2 + pause.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)
 }
 
 #[cfg(test)]

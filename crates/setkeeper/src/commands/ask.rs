@@ -15,7 +15,8 @@ use crate::output::{self, Printed, table};
 
 async fn audit(config: &Config) -> Result<Audit, Failure> {
     let database = config.audit.database.connect_existing().await.map_err(|error| {
-        Failure::of(Exit::Unreachable, &error).hint("the audit database is made by `setkeeper run` or `setkeeper audit`")
+        Failure::of(Exit::Unreachable, &error)
+            .hint("the audit database is made by `setkeeper run` or `setkeeper audit`")
     })?;
     Ok(Audit::new(database))
 }
@@ -29,7 +30,8 @@ pub(super) async fn history(config: &Config, output: Output, history: History) -
             Err(_) => filter.path = Some(parse_path(asset)?),
         }
     }
-    let rows = audit(config).await?.history(&filter).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let rows =
+        audit(config).await?.history(&filter).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
     output::print(output, &Told(rows));
     Ok(Exit::Done)
 }
@@ -47,9 +49,8 @@ fn row_json(row: &HistoryRow) -> Value {
     let document = |text: &Option<String>| -> Value {
         text.as_ref().map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)))
     };
-    let field = |change: &FieldChange| {
-        json!({"path": change.path, "before": change.before, "after": change.after})
-    };
+    let field =
+        |change: &FieldChange| json!({"path": change.path, "before": change.before, "after": change.after});
     json!({
         "seq": row.seq, "effective": row.effective.to_string(), "committed": row.committed.to_string(),
         "change": row.change, "path": row.path, "kind": row.kind, "uuid": row.uuid, "name": row.name, "op": row.op,
@@ -75,7 +76,11 @@ impl Printed for Told {
             };
             vec![
                 row.committed.to_string(),
-                format!("{}\n{}", row.author.as_deref().unwrap_or("unknown"), row.message.as_deref().unwrap_or("")),
+                format!(
+                    "{}\n{}",
+                    row.author.as_deref().unwrap_or("unknown"),
+                    row.message.as_deref().unwrap_or("")
+                ),
                 format!("{} {}", row.op, row.path),
                 fields(row),
                 format!("{outcome}{why}"),
@@ -101,19 +106,21 @@ fn fields(row: &HistoryRow) -> String {
 
 /// `setkeeper verify`
 pub(super) async fn verify(config: &Config, output: Output, head: Option<&str>) -> Result<Exit, Failure> {
-    let kept: Option<Head> =
-        head.map(str::parse).transpose().map_err(|error: auditor::BadHead| Failure::of(Exit::Usage, &error))?;
-    let report =
-        audit(config).await?.verify(kept.as_ref()).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let kept: Option<Head> = head
+        .map(str::parse)
+        .transpose()
+        .map_err(|error: auditor::BadHead| Failure::of(Exit::Usage, &error))?;
+    let report = audit(config)
+        .await?
+        .verify(kept.as_ref())
+        .await
+        .map_err(|error| Failure::of(Exit::Failed, &error))?;
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     let sound = report.is_sound();
-    output::print(output, &Verified {
-        rows: report.rows,
-        head: report.head.to_string(),
-        sound,
-        found: report.found,
-        findings,
-    });
+    output::print(
+        output,
+        &Verified { rows: report.rows, head: report.head.to_string(), sound, found: report.found, findings },
+    );
     Ok(if sound { Exit::Done } else { Exit::Found })
 }
 
@@ -208,7 +215,9 @@ impl Status {
         };
         match session.generation().await {
             Ok(Some(generation)) => self.generation = Some(generation),
-            Ok(None) => self.troubles.push(format!("{} is not there: `setkeeper init` makes it", session.root())),
+            Ok(None) => {
+                self.troubles.push(format!("{} is not there: `setkeeper init` makes it", session.root()))
+            }
             Err(error) => self.trouble(&error),
         }
         if self.generation.is_some() {
@@ -226,7 +235,8 @@ impl Status {
             Ok(Some(bytes)) => match serde_json::from_slice::<watcher::State>(&bytes) {
                 Ok(state) => {
                     let phase = format!("{:?}", state.state).to_lowercase();
-                    let why = if state.reason.is_empty() { String::new() } else { format!(": {}", state.reason) };
+                    let why =
+                        if state.reason.is_empty() { String::new() } else { format!(": {}", state.reason) };
                     format!("{phase} since {}{why}", state.since)
                 }
                 Err(error) => return self.trouble(&error),
@@ -238,7 +248,13 @@ impl Status {
             Ok(end) => Some(end.offset),
             Err(error) => return self.trouble(&error),
         };
-        self.stages.push(Stage { stage: "watcher".to_owned(), state, position, lag_records: None, lag_ms: None });
+        self.stages.push(Stage {
+            stage: "watcher".to_owned(),
+            state,
+            position,
+            lag_records: None,
+            lag_ms: None,
+        });
     }
 
     async fn target(&mut self, config: &Config, target: &crate::config::Target, queue: Option<&Queue>) {
@@ -246,7 +262,7 @@ impl Status {
             Ok(database) => database,
             Err(error) => return self.trouble(&error),
         };
-        let status = match applier::status(&database, None).await {
+        let status = match applier::status(&database, target.ledger_schema()).await {
             Ok(status) => status,
             Err(error) => return self.trouble(&error),
         };
@@ -303,13 +319,19 @@ impl Status {
         topic: Topic,
         queue: Option<&Queue>,
     ) {
-        let mut told =
-            Stage { stage: stage.to_owned(), state, position: position.map(|p| p.offset), lag_records: None, lag_ms: None };
+        let mut told = Stage {
+            stage: stage.to_owned(),
+            state,
+            position: position.map(|p| p.offset),
+            lag_records: None,
+            lag_ms: None,
+        };
         if let (Some(queue), Some(position)) = (queue, position) {
             match queue.lag(&topic.name(&config.env), &position).await {
                 Ok(lag) => {
                     told.lag_records = Some(lag.records);
-                    told.lag_ms = lag.oldest.map(|oldest| (crate::supervisor::now().0 - oldest / 1000).max(0));
+                    told.lag_ms =
+                        lag.oldest.map(|oldest| (crate::supervisor::now().0 - oldest / 1000).max(0));
                 }
                 Err(ReadError::Lost { reason, .. }) => {
                     told.state.push_str(&format!("; its position is lost ({reason}): it resynchronises"));

@@ -23,7 +23,8 @@ use crate::output::{self, Printed, table};
 
 /// `setkeeper push`
 pub(super) async fn push(config: &Config, output: Output, push: Push) -> Result<Exit, Failure> {
-    let bundle = bundle::read(&push.bundle).map_err(|faults| refused(&push.bundle.display().to_string(), &faults))?;
+    let bundle =
+        bundle::read(&push.bundle).map_err(|faults| refused(&push.bundle.display().to_string(), &faults))?;
     for warning in &bundle.warnings {
         eprintln!("setkeeper: {warning}");
     }
@@ -58,7 +59,8 @@ pub(super) async fn put(config: &Config, output: Output, put: Put) -> Result<Exi
             let document = asset::parse(kind, &bytes).map_err(|faults| refused(&put.path, &faults))?;
             let nodes = tree(&session).await?;
             if let Some(other) = plan::uuids(&nodes).get(&document.uuid()).filter(|other| **other != path) {
-                let why = format!("uuid {} stands at `{other}` already; put it there, or move it", document.uuid());
+                let why =
+                    format!("uuid {} stands at `{other}` already; put it there, or move it", document.uuid());
                 return Err(usage(&put.path, &why));
             }
             plan::put(&path, nodes.get(&path), document)
@@ -77,12 +79,14 @@ pub(super) async fn put(config: &Config, output: Output, put: Put) -> Result<Exi
 pub(super) async fn get(config: &Config, get: Get) -> Result<Exit, Failure> {
     let path = parse_path(&get.path)?;
     let session = connect(config).await?;
-    let found = session.read(&path).await.map_err(|error| read_failed(&error))?.ok_or_else(|| missing(&path))?;
+    let found =
+        session.read(&path).await.map_err(|error| read_failed(&error))?.ok_or_else(|| missing(&path))?;
     let mut out = std::io::stdout().lock();
     let pretty = serde_json::from_slice::<serde_json::Value>(&found.bytes)
         .ok()
         .and_then(|value| serde_json::to_vec_pretty(&value).ok());
-    let written = out.write_all(pretty.as_deref().unwrap_or(&found.bytes)).and_then(|()| out.write_all(b"\n"));
+    let written =
+        out.write_all(pretty.as_deref().unwrap_or(&found.bytes)).and_then(|()| out.write_all(b"\n"));
     written.map_err(|error| Failure::of(Exit::Failed, &error))?;
     Ok(Exit::Done)
 }
@@ -185,7 +189,9 @@ fn write_failed(error: &zk::WriteError) -> Failure {
 async fn tree(session: &Session) -> Result<BTreeMap<ZnodePath, Found>, Failure> {
     let snapshot = session.read_tree(&["assets"]).await.map_err(|error| read_failed(&error))?;
     for path in &snapshot.unreadable {
-        eprintln!("setkeeper: `{path}` may not be read with these credentials; what stands there is not known");
+        eprintln!(
+            "setkeeper: `{path}` may not be read with these credentials; what stands there is not known"
+        );
     }
     Ok(snapshot.nodes)
 }
@@ -257,9 +263,10 @@ impl Printed for Planned {
         if self.changes.is_empty() {
             return "nothing to write: ZooKeeper holds it all already".to_owned();
         }
-        let rows = self.changes.iter().map(|change| {
-            vec![change.op.to_owned(), change.path.clone(), change.fields.join("\n")]
-        });
+        let rows = self
+            .changes
+            .iter()
+            .map(|change| vec![change.op.to_owned(), change.path.clone(), change.fields.join("\n")]);
         table(&["op", "path", "fields"], rows)
     }
 }

@@ -42,7 +42,8 @@ impl Report {
             Ok(Some(generation)) => {
                 self.fine("zookeeper", format!("{} stands, generation {generation}", session.root()));
             }
-            Ok(None) => self.bad_text("zookeeper", format!("{} is not there: `setkeeper init` makes it", session.root())),
+            Ok(None) => self
+                .bad_text("zookeeper", format!("{} is not there: `setkeeper init` makes it", session.root())),
             Err(error) => self.bad("zookeeper", &error),
         }
     }

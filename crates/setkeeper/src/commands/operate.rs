@@ -46,11 +46,16 @@ pub(super) async fn init_db(config: &Config, output: Output) -> Result<Exit, Fai
     for target in &config.targets {
         let database =
             target.database.connect().await.map_err(|error| Failure::of(Exit::Unreachable, &error))?;
-        let made = applier::init_db(&database, &target.name, None)
+        let made = applier::init_db(&database, &target.name, target.ledger_schema())
             .await
             .map_err(|error| Failure::of(Exit::Failed, &error))?;
         let verb = if made.created { "made in" } else { "already in" };
-        let mut text = format!("target {} ({}): setkeeper's tables {verb} {}", target.name, made.target, database.label());
+        let mut text = format!(
+            "target {} ({}): setkeeper's tables {verb} {}",
+            target.name,
+            made.target,
+            database.label()
+        );
         if !made.rights.is_empty() {
             text.push_str("\nthe least rights that the applier's role needs (put its name for ROLE):\n  ");
             text.push_str(&made.rights.join("\n  "));
@@ -91,10 +96,12 @@ async fn known_generation(config: &Config) -> Result<u64, Failure> {
     let unreachable = |error: &dyn std::error::Error| Failure::of(Exit::Unreachable, error);
     let queue = queue::Queue::embedded(&config.queue).await.map_err(|error| unreachable(&error))?;
     let topic = Topic::Changes.name(&config.env);
-    let mut highest = queue.highest_fence(&topic).await.map_err(|error| unreachable(&error))?.map_or(0, |f| f.0);
+    let mut highest =
+        queue.highest_fence(&topic).await.map_err(|error| unreachable(&error))?.map_or(0, |f| f.0);
     for target in &config.targets {
         let database = target.database.connect().await.map_err(|error| unreachable(&error))?;
-        let status = applier::status(&database, None).await.map_err(|error| unreachable(&error))?;
+        let status =
+            applier::status(&database, target.ledger_schema()).await.map_err(|error| unreachable(&error))?;
         highest = highest.max(status.watcher.map_or(0, |fence| fence.generation));
     }
     if let Ok(database) = config.audit.database.connect_existing().await
@@ -113,12 +120,18 @@ async fn approve_deletes(
     why: Why,
 ) -> Result<Exit, Failure> {
     if paths.is_empty() && !all {
-        return Err(Failure::new(Exit::Usage, "name the held paths, or --all; `setkeeper status` lists them"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "name the held paths, or --all; `setkeeper status` lists them",
+        ));
     }
     let wanted = paths.iter().map(|path| parse_path(path)).collect::<Result<Vec<ZnodePath>, _>>()?;
     let held = held_deletes(config).await?;
     if let Some(path) = wanted.iter().find(|path| !held.iter().any(|(held, _)| held == *path)) {
-        return Err(Failure::new(Exit::Usage, format!("no delete of `{path}` is held; `setkeeper status` lists those that are")));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("no delete of `{path}` is held; `setkeeper status` lists those that are"),
+        ));
     }
     let approved = held.into_iter().filter(|(path, _)| all || wanted.contains(path));
     let mut steps = Vec::new();
@@ -137,8 +150,9 @@ async fn held_deletes(config: &Config) -> Result<Vec<(ZnodePath, i64)>, Failure>
     for target in &config.targets {
         let database =
             target.database.connect().await.map_err(|error| Failure::of(Exit::Unreachable, &error))?;
-        let status =
-            applier::status(&database, None).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+        let status = applier::status(&database, target.ledger_schema())
+            .await
+            .map_err(|error| Failure::of(Exit::Failed, &error))?;
         let deletes = status.held.into_iter().map(|item| item.id).filter(|id| id.version.is_none());
         held.extend(deletes.map(|id| (id.path, id.czxid)));
     }
@@ -154,7 +168,11 @@ pub(super) async fn pause(config: &Config, output: Output, pause: Pause) -> Resu
         .pause(&author(pause.author), &pause.message, now())
         .await
         .map_err(|error| Failure::of(Exit::Failed, &error))?;
-    say(output, &paused, "paused: nothing is applied until `setkeeper resume`; changes go on being recorded".to_owned());
+    say(
+        output,
+        &paused,
+        "paused: nothing is applied until `setkeeper resume`; changes go on being recorded".to_owned(),
+    );
     Ok(Exit::Done)
 }
 
@@ -163,7 +181,9 @@ pub(super) async fn resume(config: &Config, output: Output) -> Result<Exit, Fail
     let session = connect(config).await?;
     let ended = session.resume().await.map_err(|error| Failure::of(Exit::Failed, &error))?;
     let text = match &ended {
-        Some(pause) => format!("resumed; it was paused by {} since {}: {}", pause.by, pause.since, pause.reason),
+        Some(pause) => {
+            format!("resumed; it was paused by {} since {}: {}", pause.by, pause.since, pause.reason)
+        }
         None => "was not paused".to_owned(),
     };
     say(output, serde_json::json!({"ended": ended}), text);
@@ -173,7 +193,12 @@ pub(super) async fn resume(config: &Config, output: Output) -> Result<Exit, Fail
 /// `setkeeper resync`
 pub(super) async fn resync(config: &Config, output: Output, resync: Resync) -> Result<Exit, Failure> {
     let session = connect(config).await?;
-    let id = session.request_resync(&resync.message).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
-    say(output, serde_json::json!({"id": id}), format!("resync {id} is asked for; the watcher sends every live document"));
+    let id =
+        session.request_resync(&resync.message).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    say(
+        output,
+        serde_json::json!({"id": id}),
+        format!("resync {id} is asked for; the watcher sends every live document"),
+    );
     Ok(Exit::Done)
 }

@@ -15,13 +15,14 @@ pub(crate) fn kind_at(path: &ZnodePath) -> Result<Option<Kind>, String> {
     match path.place() {
         Ok(Place::Asset { folder, .. }) => match Kind::from_folder(folder) {
             Some(kind) => Ok(Some(kind)),
-            None => Err(format!(
-                "`{folder}` is no kind of asset; use {}",
-                Kind::ALL.map(Kind::folder).join(", ")
-            )),
+            None => {
+                Err(format!("`{folder}` is no kind of asset; use {}", Kind::ALL.map(Kind::folder).join(", ")))
+            }
         },
         Ok(Place::Setting { .. } | Place::Endpoint { .. } | Place::Approval { .. }) => Ok(None),
-        Ok(Place::Folder) => Err(format!("`{path}` is a folder; documents stand at assets/<project>/<folder>/<name>")),
+        Ok(Place::Folder) => {
+            Err(format!("`{path}` is a folder; documents stand at assets/<project>/<folder>/<name>"))
+        }
         Err(bad) => Err(bad.to_string()),
     }
 }
@@ -150,7 +151,11 @@ mod tests {
     fn documents_stand_only_where_their_kind_belongs() {
         assert_eq!(kind_at(&path("assets/main/charts/a")), Ok(Some(Kind::Chart)));
         assert_eq!(kind_at(&path("settings/config/ROW_LIMIT")), Ok(None));
-        assert!(kind_at(&path("assets/main/chart/a")).expect_err("no kind").contains("databases, datasets, charts"));
+        assert!(
+            kind_at(&path("assets/main/chart/a"))
+                .expect_err("no kind")
+                .contains("databases, datasets, charts")
+        );
         assert!(kind_at(&path("assets/main/charts")).is_err());
         assert!(kind_at(&path("edits/1")).is_err());
     }

@@ -49,12 +49,8 @@ pub(super) async fn run(config: Config, roles: Roles) -> Result<Exit, Failure> {
     let shared =
         Shared { config: Arc::new(config), health: Health::default(), metrics: Arc::new(Metrics::default()) };
     info!(roles = ?roles.iter().map(ToString::to_string).collect::<Vec<_>>(), listen = %shared.config.listen, "started");
-    let served = tokio::spawn(http::serve(
-        listener,
-        shared.health.clone(),
-        Arc::clone(&shared.metrics),
-        stop.clone(),
-    ));
+    let served =
+        tokio::spawn(http::serve(listener, shared.health.clone(), Arc::clone(&shared.metrics), stop.clone()));
     let ended = supervisor::run(shared, roles, stop.clone()).await;
     stop.cancel();
     let _ = served.await;
@@ -67,8 +63,9 @@ pub(super) async fn run(config: Config, roles: Roles) -> Result<Exit, Failure> {
 
 fn make_state_folder(config: &Config) -> Result<(), Failure> {
     let Some(folder) = config.queue.path.parent() else { return Ok(()) };
-    std::fs::create_dir_all(folder)
-        .map_err(|error| Failure::new(Exit::Failed, format!("make the state folder {}: {error}", folder.display())))
+    std::fs::create_dir_all(folder).map_err(|error| {
+        Failure::new(Exit::Failed, format!("make the state folder {}: {error}", folder.display()))
+    })
 }
 
 fn stop_on_signals(stop: &CancellationToken) -> Result<(), Failure> {

@@ -42,8 +42,9 @@ impl Waiting {
     /// The queue cannot be opened here: `--wait` needs the queue's file, so it works where the workers run.
     pub(crate) async fn begin(config: &Config) -> Result<Waiting, Failure> {
         let failed = |error: &dyn std::error::Error| {
-            Failure::of(Exit::Unreachable, error)
-                .hint("--wait reads the outcomes from the queue; run it where the workers run, or leave --wait out")
+            Failure::of(Exit::Unreachable, error).hint(
+                "--wait reads the outcomes from the queue; run it where the workers run, or leave --wait out",
+            )
         };
         let queue = Queue::embedded(&config.queue).await.map_err(|error| failed(&error))?;
         let topic = Topic::Outcomes.name(&config.env);
@@ -104,18 +105,16 @@ impl Waiting {
 /// was read in its place.
 fn answers(outcome: &Outcome, change: &ChangeId) -> bool {
     let seen = &outcome.change;
-    let same_life = seen.path == change.path && seen.czxid == change.czxid && seen.generation == change.generation;
-    same_life && (seen.version == change.version || (seen.version > change.version && change.version.is_some()))
+    let same_life =
+        seen.path == change.path && seen.czxid == change.czxid && seen.generation == change.generation;
+    same_life
+        && (seen.version == change.version || (seen.version > change.version && change.version.is_some()))
 }
 
 impl Results {
     /// Results without outcomes, of a write that was not waited for.
     pub(crate) fn unawaited(parts: &[zk::WrittenPart]) -> Results {
-        let came = |id: &ChangeId| Came {
-            path: id.path.to_string(),
-            target: String::new(),
-            verdict: None,
-        };
+        let came = |id: &ChangeId| Came { path: id.path.to_string(), target: String::new(), verdict: None };
         Results {
             edits: parts.iter().map(|part| part.id.clone()).collect(),
             outcomes: parts.iter().flat_map(|part| &part.changes).map(came).collect(),
@@ -170,7 +169,10 @@ impl Printed for Results {
         let rows = self.outcomes.iter().map(|came| {
             let (name, why) = match &came.verdict {
                 Some(verdict) => (verdict.name().to_owned(), explain(verdict)),
-                None => ("unknown".to_owned(), "no outcome yet: is `setkeeper run` running? see status".to_owned()),
+                None => (
+                    "unknown".to_owned(),
+                    "no outcome yet: is `setkeeper run` running? see status".to_owned(),
+                ),
             };
             vec![came.path.clone(), came.target.clone(), name, why]
         });

@@ -41,7 +41,10 @@ impl Reading<'_> {
         let mut targets = Vec::new();
         for (index, target) in raw.target.iter().enumerate() {
             if !names.insert(target.name.clone()) {
-                self.fault(&format!("target[{index}].name"), &format!("`{}` is taken; names are unique", target.name));
+                self.fault(
+                    &format!("target[{index}].name"),
+                    &format!("`{}` is taken; names are unique", target.name),
+                );
             }
             targets.push(self.target(index, target, &policy, &raw.env, batch));
         }
@@ -55,7 +58,11 @@ impl Reading<'_> {
             targets,
             audit: self.audit(&raw.audit, batch),
             listen: self.listen(raw.http.listen.as_deref()),
-            stop_within: self.duration("run.stop_within", raw.run.stop_within.as_deref(), Duration::from_secs(10)),
+            stop_within: self.duration(
+                "run.stop_within",
+                raw.run.stop_within.as_deref(),
+                Duration::from_secs(10),
+            ),
             restart_pause_max: self.duration(
                 "run.restart_pause_max",
                 raw.run.restart_pause_max.as_deref(),
@@ -80,17 +87,62 @@ impl Reading<'_> {
         if raw.connect.trim().is_empty() {
             self.fault("zookeeper.connect", "is empty; write host:port, several by comma");
         }
-        if let Some(auth) = self.secret("zookeeper.auth", raw.auth.as_deref()) {
-            config.auth.push(zk::Auth::digest(auth));
-        }
-        config.session_timeout =
-            self.duration("zookeeper.session_timeout", raw.session_timeout.as_deref(), config.session_timeout);
-        config.connect_timeout =
-            self.duration("zookeeper.connect_timeout", raw.connect_timeout.as_deref(), config.connect_timeout);
+        self.credentials(raw, &mut config);
+        config.session_timeout = self.duration(
+            "zookeeper.session_timeout",
+            raw.session_timeout.as_deref(),
+            config.session_timeout,
+        );
+        config.connect_timeout = self.duration(
+            "zookeeper.connect_timeout",
+            raw.connect_timeout.as_deref(),
+            config.connect_timeout,
+        );
         config.request_bytes_max = raw.request_bytes_max.unwrap_or(config.request_bytes_max);
         config.reads_in_flight = self.at_least_1("zookeeper.reads_in_flight", raw.reads_in_flight, 64);
         config.edits_kept = self.at_least_1("zookeeper.edits_kept", raw.edits_kept, 10_000);
         config
+    }
+
+    fn credentials(&mut self, raw: &raw::Zookeeper, config: &mut zk::Config) {
+        if let Some(auth) = self.secret("zookeeper.auth", raw.auth.as_deref()) {
+            config.auth.push(zk::Auth::digest(auth));
+        }
+        let password = self.secret("zookeeper.sasl_password", raw.sasl_password.as_deref());
+        config.sasl = match (&raw.sasl_user, password) {
+            (Some(user), Some(password)) => {
+                Some(zk::Sasl { user: user.clone(), password: zk::Secret::new(password) })
+            }
+            (None, None) => None,
+            _ => {
+                self.fault("zookeeper.sasl_user", "sasl_user and sasl_password go together");
+                None
+            }
+        };
+        let identity = match (&raw.tls_cert, &raw.tls_key) {
+            (Some(cert), Some(key)) => Some((self.path(cert), self.path(key))),
+            (None, None) => None,
+            _ => {
+                self.fault("zookeeper.tls_cert", "tls_cert and tls_key go together");
+                None
+            }
+        };
+        config.tls = raw.tls_ca.as_ref().map(|ca| zk::Tls { ca: self.path(ca), identity });
+        config.acl = match raw.acl.as_deref().unwrap_or_default() {
+            [] => zk::Acls::Open,
+            [one] if one == "open" => zk::Acls::Open,
+            [one] if one == "creator" => zk::Acls::Creator,
+            entries => {
+                let read = entries.iter().map(|entry| entry.parse::<zk::AclEntry>());
+                match read.collect::<Result<Vec<_>, _>>() {
+                    Ok(entries) => zk::Acls::List(entries),
+                    Err(error) => {
+                        self.fault("zookeeper.acl", &error.to_string());
+                        zk::Acls::Open
+                    }
+                }
+            }
+        };
     }
 
     fn watcher(&mut self, raw: &raw::Zookeeper) -> watcher::Config {
@@ -123,13 +175,18 @@ impl Reading<'_> {
         let defaults = queue::Config::new(path);
         queue::Config {
             max_bytes: raw.bytes_max.unwrap_or(defaults.max_bytes),
-            busy_timeout: self.duration("queue.busy_timeout", raw.busy_timeout.as_deref(), defaults.busy_timeout),
+            busy_timeout: self.duration(
+                "queue.busy_timeout",
+                raw.busy_timeout.as_deref(),
+                defaults.busy_timeout,
+            ),
             ..defaults
         }
     }
 
     fn audit(&mut self, raw: &raw::Audit, batch: usize) -> Audit {
-        let url = raw.url.clone().unwrap_or_else(|| format!("sqlite://{}", self.state.join("audit.db").display()));
+        let url =
+            raw.url.clone().unwrap_or_else(|| format!("sqlite://{}", self.state.join("audit.db").display()));
         if !url.starts_with("sqlite:") {
             self.fault("audit.url", "is no SQLite database; write sqlite:///path/to/audit.db");
         }
@@ -162,7 +219,10 @@ impl Reading<'_> {
                 Some(raw::Policy::Hold) => applier::Deletes::Hold,
                 Some(raw::Policy::Ignore) => applier::Deletes::Ignore,
             },
-            projects: projects.iter().map(|(name, project)| (name.clone(), self.kinds(name, project))).collect(),
+            projects: projects
+                .iter()
+                .map(|(name, project)| (name.clone(), self.kinds(name, project)))
+                .collect(),
             guard_count: raw.guard_count.unwrap_or(defaults.guard_count),
             guard_percent: raw.guard_percent.unwrap_or(defaults.guard_percent),
             guard_window: i64::try_from(window.as_millis()).unwrap_or(i64::MAX),
@@ -248,14 +308,26 @@ impl Reading<'_> {
             Some(url.to_string())
         });
         with_password.unwrap_or_else(|| {
-            self.fault(&format!("{key}.url"), "takes no password; write it like postgres://user@host:5432/superset");
+            self.fault(
+                &format!("{key}.url"),
+                "takes no password; write it like postgres://user@host:5432/superset",
+            );
             raw.url.clone()
         })
     }
 
-    fn target(&mut self, index: usize, raw: &raw::Target, policy: &applier::Policy, env: &str, batch: usize) -> Target {
+    fn target(
+        &mut self,
+        index: usize,
+        raw: &raw::Target,
+        policy: &applier::Policy,
+        env: &str,
+        batch: usize,
+    ) -> Target {
         let key = format!("target[{index}]");
-        if raw.name.is_empty() || !raw.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
+        if raw.name.is_empty()
+            || !raw.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        {
             self.fault(&format!("{key}.name"), &format!("`{}` is no name; use A-Z a-z 0-9 _ -", raw.name));
         }
         let secret_key = self.secret(&format!("{key}.secret_key"), Some(&raw.secret_key)).unwrap_or_default();
@@ -269,12 +341,14 @@ impl Reading<'_> {
                 ),
             }
         }
+        target.ledger_schema.clone_from(&raw.ledger_schema);
         if let Some(drivers) = &raw.drivers {
             target.drivers = drivers.iter().cloned().collect();
         }
-        if let Some(folders) = &raw.secret_folders {
-            target.secrets.folders = folders.iter().map(|folder| self.path(folder)).collect();
-        }
+        target.secrets.folders = match &raw.secret_folders {
+            Some(folders) => folders.iter().map(|folder| self.path(folder)).collect(),
+            None => ["/run/secrets", "/etc/setkeeper/secrets"].map(PathBuf::from).into(),
+        };
         let prefix = raw.secret_env_prefix.clone().unwrap_or_else(|| "SETKEEPER_SECRET_".to_owned());
         target.secrets.variables = vec![prefix];
         target.policy = applier::Policy {
