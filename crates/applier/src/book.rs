@@ -292,6 +292,19 @@ impl Ledger {
         self.stream = stream;
     }
 
+    /// Takes out entries that hold nothing but an old delete, and says whether there were any.
+    pub(crate) fn forget_tombstones(&mut self, log_starts: i64, before: Millis) -> bool {
+        let is_old = |entry: &Entry| {
+            let tombstone = entry.tombstone.as_ref();
+            entry.applied.is_none()
+                && entry.pending.is_none()
+                && tombstone.is_some_and(|its| its.offset < log_starts && its.at < before)
+        };
+        let count = self.entries.len();
+        self.entries.retain(|_, entry| !is_old(entry));
+        self.entries.len() < count
+    }
+
     /// Takes in an applied document that was read.
     pub(crate) fn remember_document(&mut self, path: &ZnodePath, document: Arc<str>) {
         if let Some(applied) = self.entries.get_mut(path).and_then(|entry| entry.applied.as_mut()) {

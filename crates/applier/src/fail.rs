@@ -1,5 +1,7 @@
 //! Where a process can be made to die, to show that nothing is lost or done twice.
 
+use std::str::FromStr;
+
 /// A place to die at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailPoint {
@@ -11,6 +13,50 @@ pub enum FailPoint {
     BeforeAck,
     /// After the queue has acknowledged them, before the outbox forgets them.
     AfterAck,
+}
+
+/// A text that names nothing here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is none of {known}")]
+pub struct UnknownName {
+    text: String,
+    known: String,
+}
+
+fn named<T: Copy>(text: &str, names: &[(&str, T)]) -> Result<T, UnknownName> {
+    let found = names.iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        UnknownName { text: text.to_owned(), known: known.join(", ") }
+    })
+}
+
+impl FromStr for FailPoint {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let names = [
+            ("before-commit", FailPoint::BeforeCommit),
+            ("after-commit", FailPoint::AfterCommit),
+            ("before-ack", FailPoint::BeforeAck),
+            ("after-ack", FailPoint::AfterAck),
+        ];
+        named(text, &names)
+    }
+}
+
+impl FromStr for Broken {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let names = [
+            ("position-after-commit", Broken::PositionAfterCommit),
+            ("no-dedupe", Broken::NoDedupe),
+            ("outbox-outside-transaction", Broken::OutboxOutsideTransaction),
+            ("accept-old-fence", Broken::AcceptOldFence),
+        ];
+        named(text, &names)
+    }
 }
 
 /// A place to die at, and how often.

@@ -33,7 +33,7 @@ mod work;
 mod tests;
 
 pub use book::{Applied, Edge, Entry, Ledger, Pending, State, Stream, Tombstone, Until, Want};
-pub use fail::{Broken, Fail, FailPoint};
+pub use fail::{Broken, Fail, FailPoint, UnknownName};
 pub use ledger::{InitError, Inited, Item, LedgerError, StatusError, TargetStatus, init_db, status};
 pub use observe::ObserveError;
 pub use run::{Advice, Applier, Config, Error, Stats, Stopped};

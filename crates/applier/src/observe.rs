@@ -96,7 +96,7 @@ pub(crate) async fn supply(
 ) -> Result<(), ObserveError> {
     let mut ask = Ask::default();
     match missing {
-        FaultKind::Unasked(lookup) => drop(ask.lookups.insert(lookup.clone())),
+        FaultKind::Unasked(lookup) => drop(ask.lookups.insert((**lookup).clone())),
         // A batch that deletes and makes an asset again needs more ids than there are assets.
         FaultKind::NoIds(table) => drop(ask.ids.insert(*table, IDS_MORE)),
         FaultKind::Missing(_)

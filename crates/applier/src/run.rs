@@ -220,7 +220,11 @@ impl Applier {
                 batch = self.queue.next_batch(&self.changes, &position, records, bytes) => Some(batch),
             };
             match batch {
-                None => self.reconcile(Selection::Secrets).await?,
+                None => {
+                    self.reconcile(Selection::Secrets).await?;
+                    let first = self.first().await?;
+                    self.target.forget_deletes(first.offset).await?;
+                }
                 Some(batch) => {
                     position = self.take(batch.map_err(|error| self.lost(&position, error))?).await?
                 }

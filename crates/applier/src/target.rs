@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use asset::Document;
-use change::{ChangeId, Fence, Outcome, Verdict, ZnodePath};
+use change::{ChangeId, Fence, Millis, Outcome, Verdict, ZnodePath};
 use jiff::tz::TimeZone;
 use superset::{Cipher, Schema};
 use time::{Date, PrimitiveDateTime, Time};
@@ -90,7 +90,7 @@ pub enum OpenError {
         target: String,
         /// What it said.
         #[source]
-        source: sql::Error,
+        source: Box<sql::Error>,
     },
     /// Not a Superset that we know how to write.
     #[error("look at target `{target}`")]
@@ -99,7 +99,7 @@ pub enum OpenError {
         target: String,
         /// What is wrong.
         #[source]
-        source: ObserveError,
+        source: Box<ObserveError>,
     },
     /// The ledger is not there, or cannot be read.
     #[error("open the ledger of target `{target}`")]
@@ -108,7 +108,7 @@ pub enum OpenError {
         target: String,
         /// What is wrong.
         #[source]
-        source: LedgerError,
+        source: Box<LedgerError>,
     },
     /// Another target's ledger: a cloned database.
     #[error(
@@ -184,7 +184,7 @@ pub enum ApplyError {
         target: String,
         /// What it said.
         #[source]
-        source: sql::Error,
+        source: Box<sql::Error>,
     },
     /// The database said no.
     #[error("write target `{target}`")]
@@ -193,7 +193,7 @@ pub enum ApplyError {
         target: String,
         /// What it said.
         #[source]
-        source: sql::Error,
+        source: Box<sql::Error>,
     },
     /// The connection was lost in COMMIT, and nothing was committed.
     #[error("write target `{target}`")]
@@ -202,7 +202,7 @@ pub enum ApplyError {
         target: String,
         /// What it said.
         #[source]
-        source: sql::CommitError,
+        source: Box<sql::CommitError>,
     },
     /// Superset's rows could not be looked at.
     #[error("write target `{target}`")]
@@ -211,7 +211,7 @@ pub enum ApplyError {
         target: String,
         /// What is wrong.
         #[source]
-        source: ObserveError,
+        source: Box<ObserveError>,
     },
     /// The ledger could not be read.
     #[error("write target `{target}`")]
@@ -220,7 +220,7 @@ pub enum ApplyError {
         target: String,
         /// What is wrong.
         #[source]
-        source: LedgerError,
+        source: Box<LedgerError>,
     },
     /// A fault of setkeeper.
     #[error("write target `{target}`: {what}; report this as a fault of setkeeper")]
@@ -253,10 +253,10 @@ impl Target {
         let target = || config.name.clone();
         let examined = transact::examine(&database, &tables).await;
         let Examined { ledger, schema, stored_secrets } = examined.map_err(|failure| match failure {
-            Failure::Sql(source) => OpenError::Sql { target: target(), source },
-            Failure::Observe(source) => OpenError::Superset { target: target(), source },
-            Failure::Ledger(source) => OpenError::Ledger { target: target(), source },
-            other => OpenError::Ledger { target: target(), source: strange(&other) },
+            Failure::Sql(source) => OpenError::Sql { target: target(), source: source.into() },
+            Failure::Observe(source) => OpenError::Superset { target: target(), source: source.into() },
+            Failure::Ledger(source) => OpenError::Ledger { target: target(), source: source.into() },
+            other => OpenError::Ledger { target: target(), source: strange(&other).into() },
         })?;
         if ledger.stream.name != config.name {
             return Err(OpenError::OtherTarget { target: target(), found: ledger.stream.name });
@@ -298,7 +298,7 @@ impl Target {
             Ok(outcomes) => Ok(outcomes),
             Err(Failure::Refused { error, plan }) => match work {
                 Work::Records { records, .. } if records.len() > 1 => {
-                    Err(ApplyError::Split { target: self.config.name.clone(), source: error })
+                    Err(ApplyError::Split { target: self.config.name.clone(), source: error.into() })
                 }
                 Work::Records { .. } | Work::Reconcile(_) => {
                     self.find_guilty(work, fence, &error, &plan).await
@@ -328,7 +328,7 @@ impl Target {
                 Err(other) => return Err(self.error(fence, other)),
             }
         }
-        Err(ApplyError::Sql { target: self.config.name.clone(), source: error.clone() })
+        Err(ApplyError::Sql { target: self.config.name.clone(), source: Box::new(error.clone()) })
     }
 
     /// One transaction, tried again while others get in its way.
@@ -423,7 +423,7 @@ impl Target {
     /// Outcomes that were committed and not forgotten, oldest first: at most `count`. With each its sequence.
     pub(crate) async fn unrelayed(&self, count: u64) -> Result<Vec<crate::outbox::Parcel>, ApplyError> {
         let parcels = transact::unrelayed(&self.database, &self.tables, count).await;
-        parcels.map_err(|source| ApplyError::Sql { target: self.config.name.clone(), source })
+        parcels.map_err(|source| ApplyError::Sql { target: self.config.name.clone(), source: source.into() })
     }
 
     pub(crate) fn pack(&self, outcomes: &[Outcome]) -> Vec<crate::outbox::Parcel> {
@@ -437,22 +437,36 @@ impl Target {
     pub async fn forget_outcomes(&self, up_to: u64) -> Result<(), ApplyError> {
         let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
         let tidied = transact::tidy(&self.database, &self.tables, Some(up_to), None).await;
-        tidied.map_err(|source| ApplyError::Sql { target: self.config.name.clone(), source })
+        tidied.map_err(|source| ApplyError::Sql { target: self.config.name.clone(), source: source.into() })
+    }
+
+    /// Forgets deletes that can neither come again, since the log starts after them at offset `log_starts`, nor
+    /// count for the guard any more.
+    ///
+    /// # Errors
+    /// The database said no.
+    pub async fn forget_deletes(&mut self, log_starts: i64) -> Result<(), ApplyError> {
+        let before = Millis(self.ledger.stream.effective.0 - self.config.policy.guard_window);
+        if !self.ledger.forget_tombstones(log_starts, before) {
+            return Ok(());
+        }
+        let tidied = transact::tidy(&self.database, &self.tables, None, Some((log_starts, before))).await;
+        tidied.map_err(|source| ApplyError::Sql { target: self.config.name.clone(), source: source.into() })
     }
 
     fn error(&self, fence: Fence, failure: Failure) -> ApplyError {
         let target = self.config.name.clone();
         match failure {
-            Failure::Sql(source) => ApplyError::Sql { target, source },
-            Failure::Observe(source) => ApplyError::Observe { target, source },
-            Failure::Ledger(source) => ApplyError::Ledger { target, source },
+            Failure::Sql(source) => ApplyError::Sql { target, source: source.into() },
+            Failure::Observe(source) => ApplyError::Observe { target, source: source.into() },
+            Failure::Ledger(source) => ApplyError::Ledger { target, source: source.into() },
             Failure::Fenced => ApplyError::Fenced { target, fence },
             Failure::Moved { found } => {
                 ApplyError::Moved { target, found: stand(&found), left: stand(&self.ledger.stream) }
             }
             Failure::Upgraded { version } => ApplyError::Upgraded { target, version },
-            Failure::Refused { error, .. } => ApplyError::Sql { target, source: error },
-            Failure::Lost(source) => ApplyError::Commit { target, source },
+            Failure::Refused { error, .. } => ApplyError::Sql { target, source: error.into() },
+            Failure::Lost(source) => ApplyError::Commit { target, source: source.into() },
             Failure::Decide(Shortfall::Full(pending)) => ApplyError::Full { target, pending },
             Failure::Decide(Shortfall::Rows(missing)) => {
                 ApplyError::Internal { target, what: format!("deciding lacks {missing:?}") }

@@ -97,7 +97,7 @@ pub(crate) async fn transact(
         return Err(Failure::Moved { found: Box::new(stands) });
     }
     let versions = observe::versions(&mut transaction).await?;
-    if !versions.iter().any(|version| *version == facts.schema.version) {
+    if !versions.contains(&facts.schema.version) {
         return Err(Failure::Upgraded { version: versions.join(", ") });
     }
     observe::observe(&mut transaction, &mut facts, terms.rounds, ask).await?;

@@ -15,7 +15,7 @@ use crate::work::{self, Approval, Deletes, Parsed, Rejection};
 struct Mark {
     rows: Savepoint,
     book: usize,
-    drafts: Vec<Draft>,
+    drafts: usize,
 }
 
 /// What is known while one record settles.
@@ -50,7 +50,7 @@ impl Fold<'_> {
     /// uuid is a create and a delete that go together or not at all. Whatever turns out to have been tried in
     /// vain is barred, and all is tried anew without it.
     pub(super) fn settle(&mut self) -> Result<(), Shortfall> {
-        let mark = Mark { rows: self.facts.savepoint(), book: self.book.mark(), drafts: self.drafts.clone() };
+        let mark = Mark { rows: self.facts.savepoint(), book: self.book.mark(), drafts: self.drafts.len() };
         let mut barred = BTreeMap::new();
         loop {
             let mut round = self.round(barred);
@@ -71,7 +71,7 @@ impl Fold<'_> {
     fn roll_back(&mut self, mark: &Mark) {
         self.facts.roll_back(&mark.rows);
         self.book.roll_back(mark.book);
-        self.drafts.clone_from(&mark.drafts);
+        self.drafts.truncate(mark.drafts);
         self.facts.managed =
             self.book.iter().filter_map(|(_, entry)| entry.applied_asset()).map(|its| its.1).collect();
     }
@@ -83,9 +83,10 @@ impl Fold<'_> {
         let mut is_guarded = false;
         for path in pending {
             let Some(entry) = self.book.get(&path) else { continue };
-            let Some(Pending { want, state, .. }) = &entry.pending else { continue };
-            is_guarded |= matches!(state, State::New | State::Held { .. }) && entry.applied_asset().is_some();
-            match want {
+            let Some(pending) = &entry.pending else { continue };
+            let drops_rows = entry.applied_asset().is_some_and(|(_, uuid)| drops(pending, uuid));
+            is_guarded |= drops_rows && matches!(pending.state, State::New | State::Held { .. });
+            match &pending.want {
                 Want::Delete => {
                     yielding.extend(entry.applied_asset());
                     round.goes.insert(path);
@@ -150,15 +151,19 @@ impl Fold<'_> {
     /// another project they go only within one record.
     fn heirs(&self, path: &ZnodePath, uuid: Uuid) -> impl Iterator<Item = ZnodePath> {
         let home = project(path);
+        let leaves_now = self.book.get(path).is_some_and(is_fresh);
         let is_heir = move |other: &ZnodePath| {
             *other != *path
                 && self.book.get(other).is_some_and(|entry| {
-                    let is_new = entry.pending.as_ref().is_none_or(|pending| pending.state == State::New);
-                    entry.is_live() && claims(entry, uuid) && (project(other) == home || is_new)
+                    let may_cross = leaves_now && is_fresh(entry);
+                    entry.is_live() && claims(entry, uuid) && (project(other) == home || may_cross)
                 })
         };
         let mut heirs: Vec<ZnodePath> = self.book.claimants(uuid).into_iter().filter(is_heir).collect();
-        heirs.sort_by_key(|heir| (self.czxid(heir), heir.clone()));
+        // One that has the rows by now is the heir; else the oldest.
+        let lacks =
+            |heir: &ZnodePath| self.book.get(heir).is_none_or(|entry| asset_of(entry, uuid).is_none());
+        heirs.sort_by_key(|heir| (lacks(heir), self.czxid(heir), heir.clone()));
         heirs.into_iter()
     }
 
@@ -224,10 +229,9 @@ impl Fold<'_> {
     fn still_waits(&self, state: &State) -> bool {
         let State::Held { waiting } = state else { return false };
         waiting.iter().any(|each| match each {
-            Waiting::Reference { kind, uuid } => Kind::ALL
-                .into_iter()
-                .find(|its| its.to_string() == *kind)
-                .is_some_and(|kind| !superset::exists(kind, *uuid, &self.facts)),
+            Waiting::Reference { kind, uuid } => {
+                kind_named(kind).is_some_and(|kind| !superset::exists(kind, *uuid, &self.facts))
+            }
             Waiting::Secret { .. }
             | Waiting::DeleteGuard { .. }
             | Waiting::StillUsed { .. }
@@ -258,13 +262,13 @@ impl Fold<'_> {
             let reason = format!("the database refuses it: {refusal}");
             return Ok(Tried::Waits(Rejection::new(reason).state()));
         }
-        if let Some(state) = self.hindrance(path, &entry, &pending, round) {
-            return Ok(Tried::Waits(state));
-        }
         let rivals = match self.rivals(path, document.uuid(), round) {
             Ok(rivals) => rivals,
             Err(state) => return Ok(Tried::Waits(state)),
         };
+        if let Some(state) = self.hindrance(path, &entry, &pending, round) {
+            return Ok(Tried::Waits(state));
+        }
         let before = self.drifted(&entry, document)?;
         let is_new = !superset::exists(document.kind(), document.uuid(), &self.facts);
         match self.write(document)? {
@@ -324,6 +328,10 @@ impl Fold<'_> {
     /// The younger znodes of the same uuid that this one takes over from; or why it may not.
     fn rivals(&self, path: &ZnodePath, uuid: Uuid, round: &Round) -> Result<Vec<ZnodePath>, State> {
         let mut younger = Vec::new();
+        // Rows that are about to go are nobody's to take.
+        if let Some((owner, _)) = round.orphans.iter().find(|(_, (_, its))| *its == uuid) {
+            return Err(of_another_project(uuid, owner));
+        }
         for other in self.book.claimants(uuid).into_iter().filter(|other| other != path) {
             let Some(entry) = self.book.get(&other) else { continue };
             let is_owner = asset_of(entry, uuid).is_some();
@@ -658,6 +666,16 @@ impl Fold<'_> {
     }
 }
 
+fn kind_named(name: &str) -> Option<Kind> {
+    match name {
+        "database" => Some(Kind::Database),
+        "dataset" => Some(Kind::Dataset),
+        "chart" => Some(Kind::Chart),
+        "dashboard" => Some(Kind::Dashboard),
+        _ => None,
+    }
+}
+
 /// So many users of an asset are told of.
 const USERS_TOLD: usize = 20;
 
@@ -694,6 +712,11 @@ fn drops(pending: &Pending, uuid: Uuid) -> bool {
         Want::Delete => true,
         Want::Nonsense => false,
     }
+}
+
+/// Whether the record in hand has changed the znode: what it wants is not tried yet, or was applied just now.
+fn is_fresh(entry: &Entry) -> bool {
+    entry.pending.as_ref().is_none_or(|pending| pending.state == State::New)
 }
 
 /// Whether a znode that is there wants that uuid, or has it and wants nothing else that is known.

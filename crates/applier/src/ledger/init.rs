@@ -2,6 +2,7 @@
 
 use super::*;
 use sql::{CommitError, Database, Mode};
+use superset::Table;
 
 /// Why the tables could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +57,7 @@ pub async fn init_db(database: &Database, name: &str, schema: Option<&str>) -> R
         let script = format!("CREATE SCHEMA IF NOT EXISTS \"{}\"", schema.replace('"', "\"\""));
         transaction.execute_script(&script).await?;
     }
-    let rights = rights(&tables);
+    let rights = rights(&tables, &transaction.tables(None).await?);
     if tables.exist(&mut transaction).await? {
         let stream = stream(&tables, &mut transaction).await?;
         transaction.rollback().await;
@@ -113,34 +114,51 @@ fn script(tables: &Tables) -> String {
 }
 
 /// What the applier reads and writes, and nothing else.
-fn rights(tables: &Tables) -> Vec<String> {
+fn rights(tables: &Tables, existing: &[String]) -> Vec<String> {
     if tables.dialect == Dialect::Sqlite {
         return Vec::new();
     }
-    let ours = [STREAM, ASSET, REFERENCE, OUTBOX].map(|name| qualified(tables, name)).join(", ");
     let mut rights = Vec::new();
     if let Some(schema) = &tables.schema {
         rights.push(format!("GRANT USAGE ON SCHEMA \"{}\" TO ROLE;", schema.replace('"', "\"\"")));
     }
-    let written: Vec<&str> = superset::Table::ALL.iter().map(|table| table.name()).collect();
+    let ours = [STREAM, ASSET, REFERENCE, OUTBOX].map(|name| qualified(tables, name)).join(", ");
+    let is_read = |table: &Table| matches!(table, Table::Themes | Table::ReportSchedule);
+    let names = |wanted: &dyn Fn(&Table) -> bool| {
+        let names: Vec<&str> =
+            Table::ALL.iter().filter(|table| wanted(table)).map(|table| table.name()).collect();
+        names.into_iter().filter(|name| existing.iter().any(|its| its == name)).collect::<Vec<_>>()
+    };
+    let written = names(&|table| !is_read(table));
+    let sequences: Vec<String> = written.iter().map(|name| format!("{name}_id_seq")).collect();
+    let read = names(&is_read).join(", ");
+    let swept: Vec<&str> =
+        SWEPT.iter().copied().filter(|name| existing.iter().any(|its| its == name)).collect();
     rights.extend([
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {ours} TO ROLE;"),
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO ROLE;", written.join(", ")),
-        format!("GRANT SELECT, UPDATE, DELETE ON {} TO ROLE;", SWEPT.join(", ")),
-        "GRANT SELECT ON alembic_version TO ROLE;".to_owned(),
-        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO ROLE;".to_owned(),
+        format!("GRANT USAGE ON SEQUENCE {} TO ROLE;", sequences.join(", ")),
+        format!("GRANT SELECT, UPDATE, DELETE ON {} TO ROLE;", swept.join(", ")),
+        format!("GRANT SELECT ON alembic_version, {read} TO ROLE;"),
     ]);
     rights
 }
 
-/// Tables that the applier never fills, and of which it removes what points to a deleted asset.
+/// Tables that the applier never fills: it removes what points to a deleted asset, or makes it point to nothing.
 const SWEPT: &[&str] = &[
     "ab_permission_view_role",
     "dashboard_roles",
     "dashboard_user",
+    "database_user_oauth2_tokens",
     "embedded_dashboards",
+    "query",
     "rls_filter_tables",
+    "saved_query",
     "slice_user",
     "sqlatable_user",
+    "ssh_tunnels",
+    "tab_state",
+    "table_schema",
     "tagged_object",
+    "user_attribute",
 ];

@@ -1,0 +1,294 @@
+//! What goes wrong around the road: lost positions, restored databases, rivals, secrets, refusals.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use change::{Fence, Topic, Verdict};
+use queue::Queue;
+use sql::{Database, Value};
+use superset::Cipher;
+use tokio_util::sync::CancellationToken;
+
+use super::notation;
+use super::road::{BASE, ENV, KEY, On, Road, postgres};
+use crate::ledger::{InitError, init_db, status};
+use crate::run::{Advice, Error};
+use crate::target::{ApplyError, OpenError, Target};
+use crate::work::{Selection, Work};
+
+const BOTH: [On; 2] = [On::Sqlite, On::Postgres];
+
+#[tokio::test]
+async fn a_newer_applier_ends_the_term_of_the_older() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        let mut older = road.applier().await;
+        road.append(BASE).await;
+        road.fence.czxid = 2;
+        road.run().await;
+        road.append("+charts/c#3 name=two").await;
+        let error = older.step().await.expect_err("fenced");
+        assert!(
+            matches!(error, Error::Apply(ApplyError::Fenced { .. } | ApplyError::Moved { .. })),
+            "{error}"
+        );
+        let error = older.reconcile(Selection::Pending).await.expect_err("fenced");
+        assert!(matches!(error, Error::Apply(ApplyError::Fenced { .. })), "{error}");
+        assert_eq!(road.lines("SELECT slice_name FROM slices").await, ["c"]);
+    }
+}
+
+#[tokio::test]
+async fn a_restored_database_ends_the_term_and_catches_up_from_its_own_position() {
+    let mut road = Road::new(On::Sqlite).await;
+    let (file, copy) = (road.folder.path().join("superset.db"), road.folder.path().join("yesterday.db"));
+    road.append(BASE).await;
+    road.run().await;
+    std::fs::copy(&file, &copy).expect("a backup");
+    road.append("+charts/c#3 name=two").await;
+    road.run().await;
+    road.database.close().await;
+    std::fs::copy(&copy, &file).expect("restored");
+    road.database = Database::connect(&road.url, sql::Config::default()).await.expect("a database");
+    road.run().await;
+    assert_eq!(road.lines("SELECT slice_name FROM slices").await, ["two"]);
+}
+
+#[tokio::test]
+async fn a_ledger_that_moved_under_a_running_worker_ends_its_term() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        road.append(BASE).await;
+        let mut applier = road.applier().await;
+        applier.step().await.expect("applied");
+        road.by_hand("UPDATE setkeeper_stream SET position = NULL").await;
+        road.append("+charts/c#3 name=two").await;
+        let error = applier.step().await.expect_err("moved");
+        assert!(matches!(error, Error::Apply(ApplyError::Moved { .. })), "{error}");
+        assert_eq!(error.advice(), Advice::Restart);
+        road.run().await;
+        let told = road.told().await;
+        assert!(told.contains(&"charts/c@1.0 skipped".to_owned()), "{told:?}");
+        assert_eq!(road.lines("SELECT slice_name FROM slices").await, ["two"]);
+    }
+}
+
+#[tokio::test]
+async fn a_replaced_queue_asks_for_a_resync_that_finds_the_deletes() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        road.append(&format!("{BASE}+charts/e#5")).await;
+        road.run().await;
+        let other = queue::Config::new(road.folder.path().join("other.db"));
+        road.queue = Queue::embedded(&other).await.expect("a queue");
+        road.told = 0;
+        road.append(
+            "begin 1
+             =databases/db
+             =datasets/t
+             =charts/c
+             =dashboards/d
+             end 1",
+        )
+        .await;
+        let error = road.applier().await.step().await.expect_err("lost");
+        assert!(matches!(error, Error::Lost { .. }), "{error}");
+        assert_eq!(error.advice(), Advice::Resync);
+        road.applier().await.skip_to_first().await.expect("skipped");
+        road.run().await;
+        assert_eq!(road.told().await.last().map(String::as_str), Some("charts/e@2.- deleted"));
+        assert_eq!(road.lines("SELECT slice_name FROM slices").await, ["c"]);
+    }
+}
+
+#[tokio::test]
+async fn a_database_waits_for_its_secret_follows_its_rotation_and_never_shows_it() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        let secrets = road.folder.path().join("secrets");
+        std::fs::create_dir(&secrets).expect("a folder");
+        let file = secrets.join("pw");
+        road.config.target.secrets.folders = vec![secrets];
+        road.append(&format!("+databases/db#1 secret=file:{}", file.display())).await;
+        road.run().await;
+        assert!(road.told().await[0].contains("held: secret file:"), "held");
+        for secret in ["hunter2-first", "hunter2-second"] {
+            std::fs::write(&file, format!("{secret}\n")).expect("a secret");
+            let mut applier = road.applier().await;
+            applier.reconcile(Selection::Secrets).await.expect("reconciled");
+            applier.reconcile(Selection::Secrets).await.expect("reconciled");
+            assert_eq!(road.told().await, ["databases/db@1.0 applied (reconciled)"]);
+            let stored = road.rows("SELECT password FROM dbs").await;
+            let Value::Bytes(Some(stored)) = &stored[0][0] else { panic!("{stored:?}") };
+            assert_eq!(Cipher::new(KEY).decrypt(stored).expect("decrypted"), secret);
+        }
+        let ledger = road.lines("SELECT applied_document, applied_digest FROM setkeeper_asset").await;
+        assert!(!ledger.join(" ").contains("hunter2"));
+        road.config.target.cipher = Cipher::new("another key");
+        assert!(matches!(road.opened().await, Err(OpenError::SecretKey { .. })));
+    }
+}
+
+#[tokio::test]
+async fn what_people_did_by_hand_is_told_before_it_is_overwritten() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        road.append(BASE).await;
+        road.run().await;
+        road.by_hand("UPDATE slices SET slice_name = 'by hand'").await;
+        road.outcomes().await;
+        road.append("+charts/c#3 name=two\n+charts/c#3 name=three").await;
+        road.run().await;
+        let outcomes = road.outcomes().await;
+        assert!(outcomes[0].before.as_ref().is_some_and(|before| before.contains("by hand")), "{outcomes:?}");
+        assert_eq!(outcomes[1].before, None);
+        assert_eq!(road.lines("SELECT slice_name FROM slices").await, ["three"]);
+    }
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_is_rejected_and_the_rest_flows_on() {
+    let mut road = Road::new(On::Postgres).await;
+    let long = "x".repeat(300);
+    road.append(&format!("{BASE}+charts/e#5 name={long} ; +charts/f#6\n+charts/g#7")).await;
+    road.run().await;
+    let told = road.told().await;
+    let refused: Vec<&String> = told.iter().filter(|line| line.contains("rejected")).collect();
+    assert_eq!(refused.len(), 1, "{told:?}");
+    assert!(refused[0].starts_with("charts/e@2.0 rejected: the database refuses it"), "{refused:?}");
+    assert_eq!(road.lines("SELECT slice_name FROM slices ORDER BY id").await, ["c", "f", "g"]);
+    road.append("+charts/e#5 name=short").await;
+    road.run().await;
+    assert_eq!(road.told().await, ["charts/e@2.1 applied"]);
+}
+
+#[tokio::test]
+async fn outcomes_that_were_committed_and_not_relayed_are_relayed_by_the_next_worker() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        let mut target =
+            Target::open(road.database.clone(), road.config.target.clone()).await.expect("a target");
+        let records = road.notation.read(BASE);
+        let topic = Topic::Changes.name(ENV);
+        let next = road.queue.first(&topic).await.expect("a topic");
+        target.apply(&Work::Records { records, next }, road.fence).await.expect("applied");
+        let left = status(&road.database, None).await.expect("a status");
+        assert_eq!((left.outbox, left.applied), (4, 4));
+        road.run().await;
+        assert_eq!(road.told().await.len(), 4);
+        assert_eq!(status(&road.database, None).await.expect("a status").outbox, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_running_worker_applies_what_comes_and_stops_when_asked() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        let applier = road.applier().await;
+        let mut stats = applier.stats();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(applier.run(stop.clone()));
+        road.append(BASE).await;
+        let applied = stats.wait_for(|stats| stats.outcomes.get("applied") == Some(&4));
+        let applied = tokio::time::timeout(Duration::from_secs(20), applied).await;
+        drop(applied.expect("in time").expect("running"));
+        stop.cancel();
+        running.await.expect("joined").expect("stopped");
+        assert_eq!(road.told().await.len(), 4);
+        let group = format!("applier/{}", road.config.target.name);
+        let topic = Topic::Changes.name(ENV);
+        let hint = road.queue.committed(&group, &topic).await.expect("a hint").expect("a hint");
+        assert_eq!(hint.offset, 2);
+    }
+}
+
+#[tokio::test]
+async fn outcome_keys_are_unique_whatever_terms_they_come_from() {
+    let mut road = Road::new(On::Sqlite).await;
+    let mut keys = BTreeSet::new();
+    for term in 1..4 {
+        road.fence = Fence { generation: 1, czxid: term };
+        road.append(&format!("+databases/db{term}#{term}")).await;
+        road.run().await;
+        for outcome in road.outcomes().await {
+            assert!(outcome.committed.0 > 0 && outcome.verdict == Verdict::Applied);
+            assert!(keys.insert(outcome.key), "{}", outcome.key);
+        }
+    }
+    assert_eq!(keys.len(), 3);
+}
+
+#[tokio::test]
+async fn a_target_without_its_ledger_or_with_anothers_is_refused() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        assert!(!init_db(&road.database, "main", None).await.expect("again").created);
+        let other = init_db(&road.database, "other", None).await;
+        assert!(matches!(other, Err(InitError::OtherTarget { .. })));
+        road.config.target.name = "other".to_owned();
+        assert!(matches!(road.opened().await, Err(OpenError::OtherTarget { .. })));
+        road.by_hand("DROP TABLE setkeeper_outbox").await;
+        let error = road.opened().await.expect_err("no ledger");
+        assert!(matches!(error, OpenError::Ledger { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_rights_that_init_db_prints_are_enough_and_the_ledger_may_have_a_schema_of_its_own() {
+    let mut road = Road::new(On::Postgres).await;
+    road.by_hand("DROP TABLE setkeeper_stream, setkeeper_asset, setkeeper_reference, setkeeper_outbox").await;
+    let made = init_db(&road.database, "main", Some("keeper")).await.expect("a ledger");
+    let role = road.url.rsplit('/').next().expect("a name").to_owned();
+    road.by_hand(&format!("CREATE ROLE {role} LOGIN; {}", made.rights.join("\n").replace("ROLE", &role)))
+        .await;
+    let url = road.url.replace("postgres@", &format!("{role}@"));
+    road.database = Database::connect(&url, sql::Config::default()).await.expect("a database");
+    road.config.target.ledger_schema = Some("keeper".to_owned());
+    road.append(&format!(
+        "{BASE}-dashboards/d
+         +dashboards/d#4 charts=3
+         -dashboards/d ; -charts/c ; -datasets/t ; -databases/db"
+    ))
+    .await;
+    road.run().await;
+    let told = road.told().await;
+    assert_eq!(told.iter().filter(|line| line.contains("deleted")).count(), 4, "{told:?}");
+    let psql = postgres().await.psql(&role, "SELECT count(*) FROM keeper.setkeeper_asset").await;
+    assert_eq!(psql.expect("counted").trim(), "4");
+}
+
+#[tokio::test]
+async fn a_thousand_charts_that_come_before_their_dataset_are_applied_in_one_batch() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        let mut script = String::new();
+        for n in 0..1000 {
+            script += &format!("+charts/c{n}#{}\n", 100 + n);
+        }
+        road.config.batch_records = 2000;
+        road.append(&format!("{script}+databases/db#1\n+datasets/t#2")).await;
+        let begun = std::time::Instant::now();
+        road.run().await;
+        println!("{on:?}: {:?}", begun.elapsed());
+        let told = road.told().await;
+        let applied = told.iter().filter(|line| line.contains("applied")).count();
+        assert_eq!(applied, 1002, "{}", told.len());
+        assert_eq!(road.lines("SELECT count(*) FROM slices").await, ["1000"]);
+    }
+}
+
+#[test]
+fn a_status_tells_what_waits_and_why() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut road = Road::new(On::Sqlite).await;
+        road.append("+charts/c#3\n+charts/e {").await;
+        road.run().await;
+        let status = status(&road.database, None).await.expect("a status");
+        let (held, rejected) = (&status.held[0], &status.rejected[0]);
+        assert_eq!(notation::short(&held.id.path), "charts/c");
+        assert!(held.reason.contains("which is not there yet"), "{}", held.reason);
+        assert!(rejected.reason.contains("line 1 column 2"), "{}", rejected.reason);
+        assert_eq!(status.position.map(|position| position.offset), Some(3));
+    });
+}
