@@ -11,11 +11,11 @@ use super::{ENV, Pipeline, path};
 
 /// One path of an edit.
 #[derive(Debug, Clone)]
-pub(crate) enum Edit {
+pub(crate) enum Edit<'p> {
     /// Create or set.
-    Put(&'static str, Value),
+    Put(&'p str, Value),
     /// Delete.
-    Delete(&'static str),
+    Delete(&'p str),
 }
 
 /// A session below the environment's root that outlives a killed server.
@@ -57,7 +57,7 @@ impl Pipeline {
     }
 
     /// Writes all of it in one multi with an edit record, as setkeeper's own commands do.
-    pub(crate) async fn edit(&self, author: &str, edits: &[Edit]) -> Vec<ChangeId> {
+    pub(crate) async fn edit(&self, author: &str, edits: &[Edit<'_>]) -> Vec<ChangeId> {
         let mut versioned = Vec::new();
         for edit in edits {
             let (at, op) = match edit {
