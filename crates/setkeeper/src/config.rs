@@ -14,7 +14,6 @@ mod mean;
 mod raw;
 mod source;
 
-use raw::Raw;
 pub(crate) use source::Source;
 
 /// The configuration as meant: parsed, checked, with every default filled in.
@@ -103,9 +102,7 @@ pub(crate) fn load(path: Option<&Path>, settings: &[String]) -> Result<Config, C
         };
         figment = figment.merge(Serialized::default(key, scalar(value)));
     }
-    let raw: Raw = figment.extract().map_err(|error| {
-        ConfigError::Faults(error.into_iter().map(|one| raw::explain(&shown, &one)).collect())
-    })?;
+    let raw = raw::read(&figment, &shown).map_err(ConfigError::Faults)?;
     let base = file.parent().map(Path::to_path_buf).unwrap_or_default();
     mean::mean(raw, &base, &state_folder()).map_err(|faults| {
         ConfigError::Faults(faults.into_iter().map(|fault| format!("{shown}: {fault}")).collect())
@@ -140,3 +137,6 @@ fn scalar(text: &str) -> figment::value::Value {
 
 /// A configuration to start from; `config/setkeeper.toml` in the repository.
 pub(crate) const EXAMPLE: &str = include_str!("../../../config/setkeeper.toml");
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,9 @@ pub(super) async fn run(config: Config, roles: Roles) -> Result<Exit, Failure> {
     let roles = roles.of(&config);
     let shared =
         Shared { config: Arc::new(config), health: Health::default(), metrics: Arc::new(Metrics::default()) };
-    info!(roles = ?roles.iter().map(ToString::to_string).collect::<Vec<_>>(), listen = %shared.config.listen, "started");
+    // Not the configured address: its port may be 0, for any that is free.
+    let listen = listener.local_addr().map_err(|error| Failure::of(Exit::Failed, &error))?;
+    info!(roles = ?roles.iter().map(ToString::to_string).collect::<Vec<_>>(), %listen, "started");
     let served =
         tokio::spawn(http::serve(listener, shared.health.clone(), Arc::clone(&shared.metrics), stop.clone()));
     let ended = supervisor::run(shared, roles, stop.clone()).await;

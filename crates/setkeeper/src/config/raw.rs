@@ -2,31 +2,106 @@
 
 use std::collections::BTreeMap;
 
+use figment::Figment;
+use figment::value::Dict;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// `setkeeper.toml`. `config/setkeeper.toml` describes every key.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub(crate) struct Raw {
     pub(super) env: String,
     pub(super) zookeeper: Zookeeper,
-    #[serde(default)]
     pub(super) queue: Queue,
-    #[serde(default)]
     pub(super) target: Vec<Target>,
-    #[serde(default)]
     pub(super) audit: Audit,
-    #[serde(default)]
     pub(super) deletes: Deletes,
-    #[serde(default)]
     pub(super) projects: BTreeMap<String, Project>,
-    #[serde(default)]
     pub(super) http: Http,
-    #[serde(default)]
     pub(super) run: Run,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+const SECTIONS: [&str; 9] =
+    ["env", "zookeeper", "queue", "target", "audit", "deletes", "projects", "http", "run"];
+
+/// Reads all layers, section by section, so that a fault in one does not hide those of the others.
+///
+/// # Errors
+/// One line a fault.
+pub(super) fn read(figment: &Figment, file: &str) -> Result<Raw, Vec<String>> {
+    let mut reading = Reading { figment, file, faults: Vec::new() };
+    reading.unknown_sections();
+    let raw = Raw {
+        env: reading.needed("env"),
+        zookeeper: reading.needed("zookeeper"),
+        queue: reading.section("queue").unwrap_or_default(),
+        target: reading.section("target").unwrap_or_default(),
+        audit: reading.section("audit").unwrap_or_default(),
+        deletes: reading.section("deletes").unwrap_or_default(),
+        projects: reading.section("projects").unwrap_or_default(),
+        http: reading.section("http").unwrap_or_default(),
+        run: reading.section("run").unwrap_or_default(),
+    };
+    if reading.faults.is_empty() { Ok(raw) } else { Err(reading.faults) }
+}
+
+struct Reading<'a> {
+    figment: &'a Figment,
+    file: &'a str,
+    faults: Vec<String>,
+}
+
+impl Reading<'_> {
+    fn unknown_sections(&mut self) {
+        match self.figment.extract::<Dict>() {
+            Ok(all) => {
+                for key in all.keys().filter(|key| !SECTIONS.contains(&key.as_str())) {
+                    let known = SECTIONS.join("`, `");
+                    self.faults
+                        .push(format!("{}: {key}: unknown key; the sections are `{known}`", self.file));
+                }
+            }
+            Err(error) => self.explain(error),
+        }
+    }
+
+    /// A section, or `None` if it is not there.
+    fn section<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+        match self.figment.extract_inner(key) {
+            Ok(section) => Some(section),
+            Err(_) if !self.figment.contains(key) => None,
+            Err(errors) => {
+                // figment 0.10 appends the section's own name to the path where it belongs before it.
+                self.explain(errors.into_iter().map(|mut error| {
+                    error.path.rotate_right(1);
+                    error
+                }));
+                None
+            }
+        }
+    }
+
+    fn needed<T: DeserializeOwned + Default>(&mut self, key: &str) -> T {
+        let faults = self.faults.len();
+        let section = self.section(key);
+        if section.is_none() && self.faults.len() == faults {
+            self.faults
+                .push(format!("{}: {key}: is missing; `setkeeper config` prints an example", self.file));
+        }
+        section.unwrap_or_default()
+    }
+
+    fn explain(&mut self, errors: impl IntoIterator<Item = figment::Error>) {
+        for error in errors {
+            let line = explain(self.file, &error);
+            if !self.faults.contains(&line) {
+                self.faults.push(line);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Zookeeper {
     pub(super) connect: String,
@@ -132,7 +207,7 @@ pub(super) struct Run {
 }
 
 /// One line for one fault of reading: where it was written, which key, what is wrong.
-pub(super) fn explain(file: &str, error: &figment::Error) -> String {
+fn explain(file: &str, error: &figment::Error) -> String {
     let place = match error.metadata.as_ref().map(|metadata| metadata.name.as_ref()) {
         Some(name) if name.contains("environment") => "environment".to_owned(),
         Some(name) if name.contains("TOML") => file.to_owned(),

@@ -1,0 +1,105 @@
+use std::path::Path;
+
+use figment::Figment;
+use figment::providers::{Format as _, Serialized, Toml};
+
+use super::{Config, EXAMPLE, mean, raw};
+
+const GOOD: &str = r#"
+env = "prod"
+[zookeeper]
+connect = "zk1:2181"
+[[target]]
+name = "superset"
+url = "sqlite:///superset.db"
+secret_key = "env:PATH"
+"#;
+
+fn read(text: &str, settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let mut figment = Figment::new().merge(Toml::string(text));
+    for (key, value) in settings {
+        figment = figment.merge(Serialized::default(key, *value));
+    }
+    let raw = raw::read(&figment, "setkeeper.toml")?;
+    mean::mean(raw, Path::new("/etc/setkeeper"), Path::new("/var/lib/setkeeper"))
+}
+
+/// The faults, one a line.
+fn faults(text: &str) -> String {
+    read(text, &[]).expect_err("faults").join("\n")
+}
+
+#[test]
+fn the_shortest_configuration_has_a_default_for_everything_else() {
+    let config = read(GOOD, &[]).expect("a configuration");
+    assert_eq!(config.queue.path, Path::new("/var/lib/setkeeper/queue.db"));
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8630");
+    assert_eq!(config.targets[0].applier.target.policy.guard_count, 5);
+}
+
+#[test]
+fn the_example_is_a_configuration() {
+    let written: String = EXAMPLE.replace("file:/etc/superset/secret_key", "env:PATH");
+    read(&written, &[]).expect("a configuration");
+    let every_key: String = written
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(key) if key.contains(" = ") && !key.contains('<') && !key.contains("env:") => {
+                format!("{key}\n")
+            }
+            Some(table) if table.starts_with('[') => format!("{table}\n"),
+            _ => format!("{line}\n"),
+        })
+        .filter(|line| !line.starts_with("sasl_user"))
+        .collect();
+    read(&every_key, &[]).expect("the commented keys are keys, and their values are right");
+}
+
+#[test]
+fn a_later_layer_wins() {
+    let config = read(GOOD, &[("zookeeper.connect", "zk9:2181")]).expect("a configuration");
+    assert_eq!(config.zookeeper.connect, "zk9:2181");
+}
+
+#[test]
+fn unknown_keys_are_refused_with_file_and_key_and_one_does_not_hide_another() {
+    let text =
+        GOOD.replace("[zookeeper]", "[zookeper]\na = 1\n[queue]\npth = 1\n[http]\nport = 1\n[zookeeper]");
+    let told = faults(&text);
+    for part in
+        ["setkeeper.toml: zookeper: unknown key", "queue.pth: unknown field", "http.port: unknown field"]
+    {
+        assert!(told.contains(part), "{part} in\n{told}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let told = faults("[queue]\n");
+    assert!(told.contains("env: is missing") && told.contains("zookeeper: is missing"), "{told}");
+    assert!(
+        faults("env = \"prod\"\n[zookeeper]\nconnect = \"zk1\"").contains("target: no target is configured")
+    );
+}
+
+#[test]
+fn values_that_mean_nothing_are_told_all_at_once_with_the_mend() {
+    let text = GOOD.replace("connect =", "session_timeout = \"soon\"\nconnect =")
+        + "timezone = \"Mars\"\n[http]\nlisten = \"here\"\n[run]\nstop_within = \"0s\"\n";
+    let told = faults(&text);
+    for part in [
+        "zookeeper.session_timeout: `soon` is no duration; write one like",
+        "target[0].timezone: `Mars`",
+        "http.listen: `here` is no address",
+        "run.stop_within: `0s`",
+    ] {
+        assert!(told.contains(part), "{part} in\n{told}");
+    }
+}
+
+#[test]
+fn a_clear_secret_is_refused_and_not_repeated() {
+    let told = faults(&GOOD.replace("env:PATH", "hunter2-canary"));
+    assert!(told.contains("target[0].secret_key: is no reference to a secret"), "{told}");
+    assert!(!told.contains("canary"), "{told}");
+}
