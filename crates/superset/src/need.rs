@@ -39,7 +39,8 @@ pub fn ask(documents: &[&Document], deletes: &[(Kind, Uuid)], facts: &Facts) -> 
 struct Need<'a> {
     facts: &'a Facts,
     documents: &'a [&'a Document],
-    deletes: BTreeSet<(Kind, Uuid)>,
+    /// How many deletes there are of each asset.
+    deletes: BTreeMap<(Kind, Uuid), usize>,
     /// How many documents there are of each asset.
     counts: BTreeMap<(Kind, Uuid), usize>,
     /// The names that documents give each database.
@@ -59,7 +60,11 @@ impl<'a> Need<'a> {
                 new_names.entry(database.uuid).or_default().insert(database.database_name.as_str());
             }
         }
-        let deletes = deletes.iter().copied().collect();
+        let mut counts_of_deletes = BTreeMap::new();
+        for asset in deletes {
+            *counts_of_deletes.entry(*asset).or_insert(0) += 1;
+        }
+        let deletes = counts_of_deletes;
         Need { facts, documents, deletes, counts, new_names, ask: Ask::default(), menus: BTreeSet::new() }
     }
 
@@ -137,6 +142,7 @@ impl<'a> Need<'a> {
         match document {
             Document::Database(database) => {
                 self.look(Lookup::new(Table::Dbs, "database_name", &database.database_name));
+                self.rights_of_namesakes(database.uuid, &database.database_name);
                 self.rights_of_database(database.uuid);
             }
             Document::Dataset(dataset) => {
@@ -167,6 +173,18 @@ impl<'a> Need<'a> {
         let old = row.and_then(|id| self.facts.rows.value(Table::Dbs, id, "database_name").as_text());
         let new = self.new_names.get(&uuid).into_iter().flatten();
         old.into_iter().chain(new.copied()).map(str::to_owned).collect()
+    }
+
+    /// The rights in another database that still has a name which this one gets.
+    fn rights_of_namesakes(&mut self, uuid: Uuid, name: &str) {
+        let rows = &self.facts.rows;
+        let mut namesakes = rows.find(Table::Dbs, "database_name", &Value::from(name));
+        let is_other = |id| rows.value(Table::Dbs, id, "uuid").as_uuid() != Some(uuid);
+        // Another one that gets the name in this batch has it for a moment too.
+        let is_given = self.new_names.iter().any(|(other, names)| *other != uuid && names.contains(name));
+        if is_given || namesakes.any(is_other) {
+            self.look(Lookup::prefix(Table::AbViewMenu, "name", permission::prefix(name)));
+        }
     }
 
     fn rights_of_database(&mut self, uuid: Uuid) {
@@ -324,7 +342,7 @@ impl<'a> Need<'a> {
     /// Whether an asset may be made more than once in this batch: its rows then take new ids each time.
     fn comes_again(&self, document: &Document) -> bool {
         let asset = (document.kind(), document.uuid());
-        self.deletes.contains(&asset) || self.counts.get(&asset).is_some_and(|count| *count > 1)
+        self.deletes.contains_key(&asset) || self.counts.get(&asset).is_some_and(|count| *count > 1)
     }
 
     fn children(&self, document: &Document, comes_again: bool) -> Vec<(Table, usize)> {
@@ -351,16 +369,17 @@ impl<'a> Need<'a> {
                 let linked = names(Table::DashboardSlices, "dashboard_id", "slice_id");
                 let charts: BTreeSet<Uuid> =
                     dashboard.position.iter().flat_map(ids::charts_in).map(|(_, uuid)| uuid).collect();
-                let count = charts.into_iter().filter(|uuid| self.may_be_linked_anew(*uuid, &linked)).count();
+                let count = charts.into_iter().map(|chart| self.new_links(chart, &linked)).sum();
                 vec![(Table::DashboardSlices, count)]
             }
             Document::Database(_) | Document::Chart(_) => Vec::new(),
         }
     }
 
-    fn may_be_linked_anew(&self, chart: Uuid, linked: &BTreeSet<&Value>) -> bool {
+    /// How often a chart may be linked anew: now, and each time after it was deleted and came back.
+    fn new_links(&self, chart: Uuid, linked: &BTreeSet<&Value>) -> usize {
         let id = self.facts.rows.by_uuid(Table::Slices, chart);
         let is_linked = id.is_some_and(|id| linked.contains(&Value::Int(id)));
-        !is_linked || self.deletes.contains(&(Kind::Chart, chart))
+        usize::from(!is_linked) + self.deletes.get(&(Kind::Chart, chart)).copied().unwrap_or(0)
     }
 }

@@ -129,9 +129,33 @@ pub(crate) fn remove(facts: &mut Facts, name: &str) {
     facts.rows.take(Table::AbViewMenu, id);
 }
 
-/// Returns the names of all rights inside a database: of its schemas, catalogs and datasets.
-pub(crate) fn inside(facts: &Facts, database: &str) -> Vec<String> {
-    let prefix = prefix(database);
+/// What the names of rights to schemas and catalogs begin with while another database has the name of theirs.
+pub(crate) fn parked_prefix(database: i64) -> String {
+    format!("{PARKED}{database}].[")
+}
+
+const PARKED: &str = "[setkeeper parked dbs ";
+
+/// Returns the names of rights to schemas and catalogs that begin so. Rights to datasets, which name an id, are
+/// looked after with their datasets.
+pub(crate) fn shared(facts: &Facts, prefix: &str) -> Vec<String> {
     let names = facts.rows.of(Table::AbViewMenu).filter_map(|(_, row)| row.get("name")?.as_text());
-    names.filter(|name| name.starts_with(&prefix)).map(str::to_owned).collect()
+    names.filter(|name| name.starts_with(prefix) && !name.ends_with(')')).map(str::to_owned).collect()
+}
+
+/// Gives rights to schemas and catalogs another beginning. Where the new name is taken by a right that this batch
+/// made, that one gives way, because nobody holds it yet; else the old right stays as it is, or goes if it was parked.
+pub(crate) fn move_shared(facts: &mut Facts, from: &str, to: &str) {
+    for name in shared(facts, from) {
+        let renamed = format!("{to}{}", &name[from.len()..]);
+        match menu(facts, &renamed) {
+            None => rename(facts, &name, &renamed),
+            Some(taken) if facts.reserved.contains(Table::AbViewMenu, taken) => {
+                remove(facts, &renamed);
+                rename(facts, &name, &renamed);
+            }
+            Some(_) if name.starts_with(PARKED) => remove(facts, &name),
+            Some(_) => {}
+        }
+    }
 }

@@ -133,6 +133,7 @@ fn text<'a>(row: &'a Row, column: &str) -> Option<&'a str> {
 
 fn follow_database(id: i64, name: &str, old: Option<&Row>, facts: &mut Facts) -> Result<Touched, Fault> {
     let mut touched = Touched::new();
+    park_rights_of_others(id, name, facts)?;
     if let Some(old) = old {
         let datasets = datasets_of(id, facts)?;
         let old_name = text(old, "database_name").unwrap_or(name).to_owned();
@@ -163,6 +164,40 @@ fn datasets_of(id: i64, facts: &Facts) -> Result<Vec<i64>, Fault> {
     Ok(facts.rows.find(Table::Tables, "database_id", &Value::Int(id)).collect())
 }
 
+/// Sets aside the rights to schemas of another database that still has this one's new name. Without an id in their
+/// names, nobody could tell whose they are once this one's have the same beginning.
+fn park_rights_of_others(id: i64, name: &str, facts: &mut Facts) -> Result<(), Fault> {
+    let others =
+        facts.rows.find(Table::Dbs, "database_name", &Value::from(name)).filter(|other| *other != id);
+    for other in others.collect::<Vec<_>>() {
+        facts.must_know(Lookup::prefix(Table::AbViewMenu, "name", permission::prefix(name)))?;
+        permission::move_shared(facts, &permission::prefix(name), &permission::parked_prefix(other));
+    }
+    Ok(())
+}
+
+/// Returns what the names of rights to the schemas of a database begin with, whose name is or was `name`. None, if
+/// those with that beginning are another's by now.
+pub(crate) fn prefix_of_rights(id: i64, name: &str, facts: &Facts) -> Option<String> {
+    let parked = permission::parked_prefix(id);
+    if !permission::shared(facts, &parked).is_empty() {
+        return Some(parked);
+    }
+    namesakes(id, name, facts).is_empty().then(|| permission::prefix(name))
+}
+
+/// Gives a database that kept its name its rights back, once nobody else has the name.
+pub(crate) fn unpark_rights_of_others(id: i64, name: &str, facts: &mut Facts) {
+    if let [other] = namesakes(id, name, facts)[..] {
+        permission::move_shared(facts, &permission::parked_prefix(other), &permission::prefix(name));
+    }
+}
+
+fn namesakes(id: i64, name: &str, facts: &Facts) -> Vec<i64> {
+    let all = facts.rows.find(Table::Dbs, "database_name", &Value::from(name));
+    all.filter(|other| *other != id).collect()
+}
+
 /// Renames the rights to a database and to all in it, so that roles keep what they were granted.
 fn rename_database(id: i64, old: &str, new: &str, datasets: &[i64], facts: &mut Facts) -> Result<(), Fault> {
     if !facts.reserved.contains(Table::Dbs, id) {
@@ -175,14 +210,10 @@ fn rename_database(id: i64, old: &str, new: &str, datasets: &[i64], facts: &mut 
             (permission::of_dataset(old, table, *dataset), permission::of_dataset(new, table, *dataset));
         permission::rename(facts, &from, &to);
     }
-    for name in permission::inside(facts, old) {
-        let renamed = format!("{}{}", permission::prefix(new), &name[permission::prefix(old).len()..]);
-        // A right to a dataset of this database is renamed by now; one of another's that has its name is not ours.
-        let is_of_dataset = name.ends_with(')');
-        if !is_of_dataset && permission::menu(facts, &renamed).is_none() {
-            permission::rename(facts, &name, &renamed);
-        }
+    if let Some(from) = prefix_of_rights(id, old, facts) {
+        permission::move_shared(facts, &from, &permission::prefix(new));
     }
+    unpark_rights_of_others(id, old, facts);
     Ok(())
 }
 

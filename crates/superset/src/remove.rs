@@ -9,7 +9,7 @@ use crate::facts::Facts;
 use crate::fault::{Fault, FaultKind, User, UserKind};
 use crate::lower::table_of;
 use crate::permission;
-use crate::put::{Touched, asset_of, charts_of, children};
+use crate::put::{Touched, asset_of, charts_of, children, prefix_of_rights, unpark_rights_of_others};
 use crate::rows::Row;
 use crate::table::{Sweep, Table};
 use crate::value::Value;
@@ -144,12 +144,12 @@ fn close_database(id: i64, facts: &mut Facts) -> Result<Touched, Fault> {
         facts.must_know(Lookup::prefix(Table::AbViewMenu, "name", permission::prefix(&name)))?;
     }
     permission::remove(facts, &permission::of_database(&name, id));
-    for inside in permission::inside(facts, &name) {
-        // A right to a dataset is removed with the dataset.
-        if !inside.ends_with(')') {
-            permission::remove(facts, &inside);
-        }
+    // A database that took this one's name in the same Txn has set this one's rights aside.
+    let prefix = prefix_of_rights(id, &name, facts);
+    for right in prefix.iter().flat_map(|prefix| permission::shared(facts, prefix)).collect::<Vec<_>>() {
+        permission::remove(facts, &right);
     }
+    unpark_rights_of_others(id, &name, facts);
     Ok(Touched::new())
 }
 

@@ -136,6 +136,29 @@ fn essence(world: &mut World) -> (Vec<Option<Digest>>, BTreeSet<String>) {
     (digests, rights.lines().map(without_pair).collect())
 }
 
+/// Every right that Superset looks for is there, and charts have those of their dataset.
+fn check_rights(world: &World) {
+    let rights = world.rights();
+    let has = |right: String| assert!(rights.contains(&format!("{right}\n")), "no `{right}` in\n{rights}");
+    assert!(!world.show(Table::AbViewMenu, &["name"]).contains("parked"), "{rights}");
+    for (id, row) in world.rows.of(Table::Dbs) {
+        has(format!("database_access on [{}].(id:{id})", row["database_name"].as_text().unwrap()));
+    }
+    for (id, row) in world.rows.of(Table::Tables) {
+        let database = world.rows.value(Table::Dbs, row["database_id"].as_int().unwrap(), "database_name");
+        let (database, table) = (database.as_text().unwrap(), row["table_name"].as_text().unwrap());
+        assert_eq!(row["perm"].as_text(), Some(format!("[{database}].[{table}](id:{id})").as_str()));
+        has(format!("datasource_access on {}", row["perm"].as_text().unwrap()));
+        has(format!("schema_access on {}", row["schema_perm"].as_text().unwrap()));
+    }
+    for (_, row) in world.rows.of(Table::Slices) {
+        let dataset = world.rows.get(Table::Tables, row["datasource_id"].as_int().unwrap()).unwrap();
+        for column in ["perm", "schema_perm", "catalog_perm"] {
+            assert_eq!(row[column], dataset[column]);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -153,5 +176,30 @@ proptest! {
         let one_by_one = apply(&mut single, &changes, 1);
         prop_assert_eq!(apply(&mut batched, &changes, size), one_by_one);
         prop_assert_eq!(essence(&mut batched), essence(&mut single));
+    }
+
+    #[test]
+    fn a_txn_that_ends_without_conflict_keeps_every_key_at_every_step(
+        txns in prop::collection::vec(prop::collection::vec(change(), 1..8), 1..6),
+        is_sqlite in any::<bool>(),
+    ) {
+        let mut world = World::new(if is_sqlite { Dialect::Sqlite } else { Dialect::Postgres });
+        let uuids = BTreeSet::from([DATABASE, DATASET, CHART, OTHER_CHART, DASHBOARD, OTHER]);
+        for txn in txns {
+            let mut facts = world.facts(&txn);
+            facts.managed.clone_from(&uuids);
+            facts.yielding.clone_from(&uuids);
+            let before = facts.rows.clone();
+            for change in &txn {
+                step(change, &mut facts);
+            }
+            if !conflicts(&facts, &uuids).is_empty() {
+                continue;
+            }
+            for op in diff(&before, &facts.rows) {
+                world.execute(&op);
+            }
+            check_rights(&world);
+        }
     }
 }

@@ -185,6 +185,28 @@ fn two_assets_of_one_txn_can_swap_unique_names() {
 }
 
 #[test]
+fn a_database_can_take_the_name_of_one_that_is_deleted_in_the_same_txn() {
+    let mut world = World::new(Dialect::Postgres);
+    world.put(&[&database()]);
+    world.add(Table::AbViewMenu, 80, &[("name", "[ana].[secret]".into())]);
+    let heir = with(&database(), json!({"uuid": OTHER_DATABASE}));
+    let its = with(&dataset(), json!({"database_uuid": OTHER_DATABASE}));
+    let (results, _) =
+        world.apply(&[Change::Put(heir), Change::Put(its), Change::Remove(Kind::Database, DATABASE)]);
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let menus = world.show(Table::AbViewMenu, &["name"]);
+    expect![[r#"
+        "[ana].(id:2)"
+        "[ana].[sales](id:1)"
+        "[ana].[public]"
+        2 database_access on [ana].(id:2)
+        3 datasource_access on [ana].[sales](id:1)
+        4 schema_access on [ana].[public]
+    "#]]
+    .assert_eq(&format!("{menus}{}", world.rights()));
+}
+
+#[test]
 fn a_swap_of_database_names_leaves_each_dataset_its_own_right() {
     let mut world = World::new(Dialect::Postgres);
     let other = with(&database(), json!({"uuid": OTHER_DATABASE, "database_name": "other"}));
@@ -200,7 +222,7 @@ fn a_swap_of_database_names_leaves_each_dataset_its_own_right() {
         1 database_access on [other].(id:1)
         2 database_access on [ana].(id:2)
         3 datasource_access on [other].[sales](id:1)
-        4 schema_access on [ana].[public]
+        4 schema_access on [other].[public]
         5 datasource_access on [ana].[sales](id:2)
         6 schema_access on [ana].[s]
     "#]]
