@@ -59,6 +59,7 @@ impl Log {
         if let Some(known) = Known::load(&before).and_then(|known| known.generation)
             && known.id != generation.id
             && known.n >= generation.n
+            && !config.takes_no_node_for_a_delete()
         {
             return Err(Halt::Freeze(format!(
                 "the ensemble's generation is {generation}, the one on record is {known}"

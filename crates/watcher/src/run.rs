@@ -78,6 +78,18 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    #[cfg(not(feature = "broken"))]
+    pub(crate) fn takes_no_node_for_a_delete(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "broken")]
+    pub(crate) fn takes_no_node_for_a_delete(&self) -> bool {
+        self.broken == Some(crate::fail::Broken::NoNodeIsDelete)
+    }
+}
+
 /// One term of the watcher.
 pub struct Watcher {
     config: Config,

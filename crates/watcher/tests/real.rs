@@ -4,6 +4,7 @@ mod real {
     mod bench;
     mod chaos;
     mod faults;
+    mod kills;
     mod proxy;
     mod strangers;
     mod stream;

@@ -193,8 +193,8 @@ impl Term {
             txns.into_iter().map(Record::Txn).collect()
         } else {
             self.phase(Phase::Resyncing, reason(why)).await?;
-            if self.log.known.edits.is_none() {
-                // Nothing was ever on record: of the edits, those that explain what stands there now.
+            if !self.log.known.whole && self.log.known.edits.is_none() {
+                // Nothing of this generation was ever on record: of the edits, those that explain what stands now.
                 let written: std::collections::BTreeSet<Zxid> =
                     live.nodes.values().map(|seen| seen.node.mzxid).collect();
                 edits.retain(|edit| written.contains(&edit.zxid));
@@ -231,11 +231,6 @@ impl Term {
     #[cfg(not(feature = "broken"))]
     fn bend(&self, _live: &mut Live) {}
 
-    #[cfg(not(feature = "broken"))]
-    fn is_broken(&self) -> bool {
-        false
-    }
-
     #[cfg(feature = "broken")]
     fn compare(&self, live: &Live, cut: &Cut) -> Result<Gap, crate::seen::Behind> {
         let mut known = self.log.known.tree.clone();
@@ -258,9 +253,8 @@ impl Term {
         }
     }
 
-    #[cfg(feature = "broken")]
     fn is_broken(&self) -> bool {
-        self.config.broken == Some(crate::fail::Broken::NoNodeIsDelete)
+        self.config.takes_no_node_for_a_delete()
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Bench {
     pub(crate) zookeeper: Zookeeper,
     pub(crate) writer: zk::Session,
     pub(crate) queue: Queue,
+    /// The queue's file.
+    pub(crate) file: std::path::PathBuf,
     pub(crate) config: Config,
     pub(crate) generation: Generation,
     /// What the log says, read as a consumer does.
@@ -89,6 +91,7 @@ impl Bench {
             zookeeper,
             writer,
             queue,
+            file: config.path,
             config: Config { canary_every: Duration::from_millis(200), ..Config::default() },
             generation,
             records: Vec::new(),

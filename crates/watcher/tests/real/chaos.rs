@@ -10,9 +10,17 @@ use super::bench::{Bench, chart};
 use super::proxy::Proxy;
 
 /// xorshift64*: the same run for the same seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
+    /// Seeded by `SEED`, else by chance; prints the seed.
+    pub(crate) fn seeded() -> Random {
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 | 1);
+        println!("SEED={seed}");
+        Random(seed)
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -23,12 +31,36 @@ impl Random {
 
 /// What was done, to be held against what is on record.
 #[derive(Default)]
-struct Done {
+pub(crate) struct Done {
     edits: BTreeSet<String>,
     deleted: BTreeSet<(ZnodePath, i64)>,
 }
 
-async fn write(bench: &mut Bench, random: &mut Random, done: &mut Done, step: u64) {
+impl Done {
+    /// Each edit is on record once, and no delete is but of a life that was deleted.
+    pub(crate) fn verify(self, bench: &Bench) {
+        let mut edits = Vec::new();
+        for (_, record) in &bench.records {
+            let Record::Txn(txn) = record else { continue };
+            edits.extend(txn.edit.as_ref().map(|edit| edit.id.clone()));
+            for one in &txn.changes {
+                if let Op::Delete { .. } = one.op {
+                    assert!(
+                        self.deleted.contains(&(one.path.clone(), one.czxid)),
+                        "{} @{}",
+                        one.path,
+                        one.czxid
+                    );
+                }
+            }
+        }
+        let mut missing = self.edits;
+        let repeated: Vec<String> = edits.into_iter().filter(|id| !missing.remove(id)).collect();
+        assert!(missing.is_empty() && repeated.is_empty(), "missing {missing:?}, repeated {repeated:?}");
+    }
+}
+
+pub(crate) async fn write(bench: &mut Bench, random: &mut Random, done: &mut Done, step: u64) {
     let mut operations = Vec::new();
     let names: BTreeSet<String> = (0..=random.below(3)).map(|_| format!("n{}", random.below(12))).collect();
     for name in names {
@@ -59,10 +91,7 @@ async fn write(bench: &mut Bench, random: &mut Random, done: &mut Done, step: u6
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_faults_all_edits_are_on_record_once_and_only_real_deletes_are() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 | 1);
-    println!("SEED={seed}");
-    let (mut random, mut done) = (Random(seed), Done::default());
+    let (mut random, mut done) = (Random::seeded(), Done::default());
     let mut bench = Bench::start().await;
     let proxy = Proxy::start(bench.zookeeper.connect()).await;
     let supervised = bench.supervise(&proxy.address());
@@ -90,17 +119,5 @@ async fn under_faults_all_edits_are_on_record_once_and_only_real_deletes_are() {
     let misses = supervised.stats.silent_misses.load(Ordering::Relaxed);
     assert_eq!(misses, 0, "silent misses");
     supervised.stop().await;
-    let mut edits = Vec::new();
-    for (_, record) in &bench.records {
-        let Record::Txn(txn) = record else { continue };
-        edits.extend(txn.edit.as_ref().map(|edit| edit.id.clone()));
-        for one in &txn.changes {
-            if let Op::Delete { .. } = one.op {
-                assert!(done.deleted.contains(&(one.path.clone(), one.czxid)), "{} @{}", one.path, one.czxid);
-            }
-        }
-    }
-    let mut missing = done.edits;
-    let repeated: Vec<String> = edits.into_iter().filter(|id| !missing.remove(id)).collect();
-    assert!(missing.is_empty() && repeated.is_empty(), "missing {missing:?}, repeated {repeated:?}");
+    done.verify(&bench);
 }

@@ -121,6 +121,33 @@ async fn a_missing_root_and_a_refused_subtree_are_no_deletes() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verdict_of_another_history_outlives_its_evidence() {
+    let mut bench = Bench::start().await;
+    bench.put("a", "1").await;
+    let running = bench.stream().await;
+    bench.until_equal().await;
+    running.stop().await;
+    // The record says more of `a` than stands there.
+    let (tree, key) = (change::Topic::Tree.name("test"), "node/assets/main/charts/a".to_owned());
+    let true_row = bench.queue.latest_one(&tree, &key).await.expect("the table").expect("a row");
+    let mut node: change::Node = serde_json::from_slice(&true_row).expect("a node");
+    node.version += 1;
+    let fence = queue::Fence(1, bench.terms);
+    let false_row = serde_json::to_vec(&node).expect("json");
+    bench.queue.put_latest(&tree, fence, &[(key.clone(), Some(false_row))]).await.expect("a put");
+    let frozen = freezes(&mut bench, 1).await;
+    let reason = frozen.stats.state.borrow().reason.clone();
+    assert!(reason.contains("behind"), "{reason}");
+    frozen.stop().await;
+    let fence = queue::Fence(1, bench.terms);
+    bench.queue.put_latest(&tree, fence, &[(key, Some(true_row))]).await.expect("a put");
+    let frozen = freezes(&mut bench, 1).await;
+    let saved = watcher::saved(&bench.queue, "test").await.expect("the table");
+    assert_eq!(saved.frozen.map(|state| state.reason), Some(reason));
+    approved(&mut bench, frozen).await;
+}
+
 #[cfg(feature = "broken")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broken_watcher_does_take_a_missing_root_for_deletes() {

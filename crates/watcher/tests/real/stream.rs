@@ -107,3 +107,43 @@ async fn a_storm_of_writes_ends_in_the_same_state_and_tears_no_edit() {
     assert!(bench.tree.get(&chart("x")).is_some());
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_edits_are_removed_once_they_are_on_record() {
+    let mut bench = Bench::start().await;
+    (bench.config.edits_kept, bench.config.prune_every) = (2, 3);
+    let running = bench.stream().await;
+    for n in 0..6 {
+        bench.edit(&format!("e{n}"), &[if n == 0 { "+a" } else { "=a" }]).await;
+    }
+    let client = bench.writer.client();
+    let pruned = async {
+        loop {
+            let (edits, watch) = client.list_and_watch_children("/edits").await.expect("the edits");
+            if edits.len() <= 2 {
+                return;
+            }
+            watch.changed().await;
+        }
+    };
+    tokio::time::timeout(super::bench::WITHIN, pruned).await.expect("pruned in time");
+    bench.until_equal().await;
+    let on_record = bench.printed().iter().filter(|line| line.starts_with('e')).count();
+    assert_eq!(on_record, 6);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approvals_travel_and_pauses_services_and_inner_znodes_do_not() {
+    let mut bench = Bench::start().await;
+    let running = bench.stream().await;
+    bench.until_end().await;
+    bench.take_printed();
+    bench.make("control/approvals/01A", "yes").await;
+    bench.make("services/superset/1", "x").await;
+    bench.make("control/pause", "x").await;
+    bench.make("assets/other/charts/b", "1").await;
+    bench.until_equal().await;
+    assert_eq!(bench.take_printed(), ["+01A.0 yes", "+b.0 1"]);
+    running.stop().await;
+}
