@@ -1,4 +1,7 @@
 //! The whole pipeline, on real services, and the rules that the code itself keeps.
 
+mod chaos;
 mod pipeline;
+mod scenarios;
+mod superset;
 mod tidy;
