@@ -1,0 +1,8 @@
+//! What Superset itself makes of it: a real Superset 6.1 on the metadata database that the real program writes,
+//! with a real ZooKeeper before it and a real PostgreSQL as the data that is charted.
+
+mod bundle;
+mod data;
+mod examples;
+mod export;
+mod site;
