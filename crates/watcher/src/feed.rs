@@ -88,6 +88,8 @@ pub(crate) enum Why {
     Periodic,
     /// An operator or a worker asked for a resync.
     Requested,
+    /// More events wait than may: comparing the trees is cheaper than working them off.
+    Overflow,
 }
 
 /// The two clocks.
@@ -108,6 +110,7 @@ pub(crate) struct Bounds {
     pub(crate) broken_max: Duration,
     pub(crate) reads_in_flight: usize,
     pub(crate) batch_max: usize,
+    pub(crate) events_max: usize,
 }
 
 #[derive(Debug)]
@@ -210,7 +213,9 @@ impl Feed {
             (State::Broken { .. }, Input::Event { .. } | Input::Answer(_) | Input::Beaten(_)) => Vec::new(),
             (State::Streaming(_), Input::Connection(Connection::Back)) => self.rebuild(Why::Reconnect, now),
             (State::Streaming(streaming), Input::Event { path, kind, zxid }) => {
-                match streaming.event(&path, kind, zxid) {
+                let output = streaming.event(&path, kind, zxid);
+                let overflow = streaming.stream.waiting() > self.bounds.events_max;
+                match output.or(overflow.then_some(Output::Rebuild(Why::Overflow))) {
                     Some(Output::Rebuild(why)) => self.rebuild(why, now),
                     output => output.into_iter().collect(),
                 }

@@ -12,6 +12,12 @@
 //!   an expired session. An ensemble that is not the one on record (wiped, restored, replaced) freezes the watcher.
 //! - The records of a term stand behind its [`change::Term`] record, and no later term has begun before them.
 //!
+//! # Assumptions
+//! - The session is the watcher's own, without one-shot watches on the environment's root, and may read every watched
+//!   path: ZooKeeper sends no events of znodes that it may not read. What is refused is counted, never taken for gone.
+//! - While the queue is full the watcher takes in nothing, and the client library buffers the events without a bound;
+//!   what is too much afterwards is dropped for a comparison of the whole tree.
+//!
 //! # What survives a crash
 //! The log is the known tree: [`change::Tree`] folded over `changes`. Its checkpoint stands in the queue's
 //! latest-per-key topic `tree`, under the keys `node/<path>`, `checkpoint`, `canary`, `state` and `frozen`.

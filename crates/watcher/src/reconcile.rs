@@ -115,12 +115,8 @@ pub(crate) struct Moment {
 struct Group<'a> {
     edit: Option<&'a SeenEdit>,
     changes: Vec<Change>,
-}
-
-impl Group<'_> {
-    fn has_put(&self, path: &ZnodePath) -> bool {
-        self.changes.iter().any(|one| one.path == *path && matches!(one.op, Op::Put { .. }))
-    }
+    /// The paths that have a put among the changes.
+    puts: BTreeSet<&'a ZnodePath>,
 }
 
 /// The Txns that close the gap, ascending by zxid: `edits` are those that are not on record yet, ascending, and
@@ -138,6 +134,7 @@ pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, 
             match (listed.op, live.nodes.get(&listed.path)) {
                 (EditOp::Put, Some(seen)) if seen.node.mzxid >= edit.zxid => {
                     group.changes.push(put(&listed.path, seen, Some(edit)));
+                    group.puts.insert(&listed.path);
                 }
                 (EditOp::Put, _) => {}
                 (EditOp::Delete, _) => {
@@ -150,7 +147,7 @@ pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, 
     for path in &gap.puts {
         let Some(seen) = live.nodes.get(path) else { continue };
         let group = groups.entry(seen.node.mzxid).or_default();
-        if !group.has_put(path) {
+        if group.puts.insert(path) {
             group.changes.push(put(path, seen, group.edit));
         }
     }
@@ -159,7 +156,8 @@ pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, 
     let last = if moment.resync.is_none() { couple(&mut groups, gap, &ended, limits) } else { Vec::new() };
     let mut txns: Vec<Txn> = groups.into_iter().map(|(zxid, group)| txn(zxid, group, live, moment)).collect();
     txns.extend(
-        last.into_iter().map(|changes| txn(moment.upper, Group { edit: None, changes }, live, moment)),
+        last.into_iter()
+            .map(|changes| txn(moment.upper, Group { changes, ..Group::default() }, live, moment)),
     );
     txns
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub reads_in_flight: usize,
     /// Events that are judged together at most while deletes and puts come in one after the other.
     pub batch_max: usize,
+    /// Events that may wait for their reads; of more, all are dropped and the whole tree is compared instead.
+    pub events_max: usize,
     /// Records appended before the known tree's checkpoint is saved.
     pub checkpoint_records: usize,
     /// Time before it is.
@@ -63,6 +65,7 @@ impl Default for Config {
             broken_max: Duration::from_secs(60),
             reads_in_flight: 64,
             batch_max: 512,
+            events_max: 200_000,
             checkpoint_records: 1_000,
             checkpoint_every: Duration::from_secs(5),
             append_records: 500,
@@ -291,6 +294,7 @@ impl Watcher {
             broken_max: self.config.broken_max,
             reads_in_flight: self.config.reads_in_flight,
             batch_max: self.config.batch_max,
+            events_max: self.config.events_max,
         };
         let mut term = Term {
             config: self.config.clone(),

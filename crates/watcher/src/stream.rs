@@ -141,6 +141,11 @@ impl Stream {
         self.slots.is_empty()
     }
 
+    /// How many events have not become records yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Hands over what was counted since the last time.
     pub(crate) fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)

@@ -137,11 +137,13 @@ impl Ensemble {
     /// The paths of whose delete the stream has an event by now.
     pub(crate) fn deleted_later(&mut self) -> BTreeSet<ZnodePath> {
         self.hold();
-        let deleted = self.held.iter().filter_map(|input| match input {
-            Input::Event { path, kind: Kind::Deleted, .. } => path.strip_prefix('/')?.parse().ok(),
-            _ => None,
-        });
-        deleted.collect()
+        let mut deleted = BTreeSet::new();
+        for input in &self.held {
+            if let Input::Event { path, kind: Kind::Deleted, .. } = input {
+                deleted.extend(path.strip_prefix('/').and_then(|path| path.parse::<ZnodePath>().ok()));
+            }
+        }
+        deleted
     }
 
     fn hold(&mut self) {

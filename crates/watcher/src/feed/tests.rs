@@ -11,6 +11,7 @@ fn bounds() -> Bounds {
         broken_max: Duration::from_secs(60),
         reads_in_flight: 64,
         batch_max: 512,
+        events_max: 1_000,
     }
 }
 
@@ -152,4 +153,13 @@ fn a_live_znode_that_is_behind_freezes() {
     let path = "assets/m/charts/a".parse().expect("a path");
     bench.known = Tree::new([(path, Node { czxid: 11, mzxid: Zxid(15), version: 2 })].into());
     assert!(matches!(bench.put()[..], [Output::Freeze(_)]));
+}
+
+#[test]
+fn more_events_than_may_wait_are_dropped_for_a_comparison() {
+    let mut bench = Bench::streaming();
+    let outputs: Vec<Output> =
+        (0..=1_000).flat_map(|n| bench.event(&format!("/assets/m/charts/{n}"), Kind::Created)).collect();
+    assert_eq!(outputs, [Output::Rebuild(Why::Overflow)]);
+    assert_eq!(bench.feed.reads(), []);
 }

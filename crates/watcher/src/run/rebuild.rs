@@ -44,6 +44,7 @@ impl Term {
                 add(&self.stats.silent_canaries, 1);
                 tracing::warn!("the watch is dead: the canary's event did not come; watching again");
             }
+            Why::Overflow => tracing::warn!("more events wait than may; comparing the whole tree instead"),
             Why::Start | Why::Periodic | Why::Requested => {}
         }
         self.phase(Phase::Reconciling, reason(why)).await?;
@@ -265,5 +266,6 @@ fn reason(why: Why) -> &'static str {
         Why::SilentCanary => "the watch was dead",
         Why::Periodic => "a regular comparison",
         Why::Requested => "a resync was requested",
+        Why::Overflow => "too many events were waiting",
     }
 }
