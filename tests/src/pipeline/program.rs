@@ -28,6 +28,13 @@ pub(super) fn command(program: Program, configuration: &Path) -> tokio::process:
     command
 }
 
+impl super::Pipeline {
+    /// The program with a configuration of the caller's, to be given arguments and environment.
+    pub(crate) fn program(&self, configuration: &Path) -> tokio::process::Command {
+        command(Program::Setkeeper, configuration)
+    }
+}
+
 /// Runs it to its end.
 pub(super) async fn run(mut command: tokio::process::Command, arguments: &[&str], input: &[u8]) -> Output {
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
