@@ -29,7 +29,7 @@ mod worker;
 mod writes;
 
 pub(crate) use databases::{Metadata, Store, sqlite};
-pub(crate) use waits::{DEADLINE, OutcomeRow, Stand};
+pub(crate) use waits::{OutcomeRow, Stand, difference};
 pub(crate) use worker::{Role, Worker};
 pub(crate) use writes::{Edit, connect};
 
@@ -107,8 +107,9 @@ pub(crate) struct Pipeline {
     pub(crate) session: zk::Session,
     /// `n` of the generation that stood at the start; [`ChangeId`]s of writes begin with it.
     pub(crate) generation: u64,
+    /// Starts processes without the pipeline, for those who have it torn apart.
+    pub(crate) launcher: Launcher,
     workers: BTreeMap<Role, Worker>,
-    options: Options,
     // Last: what is in it must have ended.
     folder: TempDir,
 }
@@ -125,13 +126,15 @@ impl Pipeline {
         let zookeeper = zookeeper.unwrap();
         write_configuration(folder.path(), &zookeeper, &metadata, &options);
         let session = connect(&zookeeper.connect()).await;
+        let launcher = Launcher { folder: folder.path().to_owned(), options };
         let workers = BTreeMap::new();
-        let mut pipeline = Pipeline { zookeeper, metadata, session, generation: 0, workers, options, folder };
+        let mut pipeline =
+            Pipeline { zookeeper, metadata, session, generation: 0, launcher, workers, folder };
         pipeline.must(&["init"]).await;
         pipeline.must(&["init-db"]).await;
         let generation = pipeline.session.generation().await.expect("a generation");
         pipeline.generation = generation.expect("`init` has made one").n;
-        for role in pipeline.options.workers.clone() {
+        for role in pipeline.launcher.options.workers.clone() {
             pipeline.start_worker(role).await;
         }
         pipeline
@@ -154,7 +157,7 @@ impl Pipeline {
 
     /// The same with something on standard input.
     pub(crate) async fn setkeeper_with(&self, arguments: &[&str], input: &[u8]) -> Output {
-        program::run(self.command(), arguments, input).await
+        program::run(self.launcher.command(), arguments, input).await
     }
 
     /// Runs a command that has to succeed, and returns what it printed.
@@ -164,15 +167,6 @@ impl Pipeline {
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "setkeeper {arguments:?}: {}\n{printed}\n{said}", output.status);
         printed.into_owned()
-    }
-
-    fn command(&self) -> tokio::process::Command {
-        let mut command = program::command(self.options.program, &self.configuration());
-        for (key, value) in &self.options.settings {
-            command.arg("--set").arg(format!("{key}={value}"));
-        }
-        command.envs(self.options.env.iter().map(|(name, value)| (name, value)));
-        command
     }
 
     /// A new session for the test, after its own has expired.
@@ -188,15 +182,8 @@ impl Pipeline {
     /// The same with further environment variables (`SETKEEPER_FAIL`, `SETKEEPER_BROKEN`).
     pub(crate) async fn start_worker_with(&mut self, role: Role, env: &[(&str, &str)]) {
         self.kill_worker(role).await;
-        let worker = self.spawn(role, env);
+        let worker = self.launcher.spawn(role, env);
         self.workers.insert(role, worker);
-    }
-
-    /// Starts a process of that role which the caller keeps.
-    pub(crate) fn spawn(&self, role: Role, env: &[(&str, &str)]) -> Worker {
-        let mut command = self.command();
-        command.envs(env.iter().copied());
-        Worker::start(command, role, &self.log(role))
     }
 
     /// Kills a worker with SIGKILL; none is as good as a dead one.
@@ -213,17 +200,13 @@ impl Pipeline {
 
     /// The end of what the processes of a role have logged.
     pub(crate) fn logged(&self, role: Role) -> String {
-        let text = std::fs::read(self.log(role)).unwrap_or_default();
+        let text = std::fs::read(self.launcher.log(role)).unwrap_or_default();
         let from = text.len().saturating_sub(6_000);
         String::from_utf8_lossy(&text[from..]).into_owned()
     }
 
-    fn log(&self, role: Role) -> PathBuf {
-        self.folder().join(format!("{}.log", role.command()))
-    }
-
     fn logs(&self) -> String {
-        let roles = Role::EVERY.into_iter().filter(|role| self.log(*role).exists());
+        let roles = Role::EVERY.into_iter().filter(|role| self.launcher.log(*role).exists());
         roles.map(|role| format!("--- {}\n{}\n", role.command(), self.logged(role))).collect()
     }
 
@@ -240,6 +223,35 @@ impl Pipeline {
     /// The id of the delete of the life that `put` belongs to.
     pub(crate) fn delete_of(put: &ChangeId) -> ChangeId {
         ChangeId { version: None, ..put.clone() }
+    }
+}
+
+/// What it takes to start a process of setkeeper.
+#[derive(Debug, Clone)]
+pub(crate) struct Launcher {
+    folder: PathBuf,
+    options: Options,
+}
+
+impl Launcher {
+    fn command(&self) -> tokio::process::Command {
+        let mut command = program::command(self.options.program, &self.folder.join("setkeeper.toml"));
+        for (key, value) in &self.options.settings {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        command.envs(self.options.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Starts a process of that role which the caller keeps.
+    pub(crate) fn spawn(&self, role: Role, env: &[(&str, &str)]) -> Worker {
+        let mut command = self.command();
+        command.envs(env.iter().copied());
+        Worker::start(command, role, &self.log(role))
+    }
+
+    fn log(&self, role: Role) -> PathBuf {
+        self.folder.join(format!("{}.log", role.command()))
     }
 }
 
