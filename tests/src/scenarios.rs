@@ -4,16 +4,11 @@
 //! Scenarios that only come and go share one running pipeline a database, each in a project with names of its own
 //! ([`world::World`]); those that pause, kill, wipe or restore have one for themselves.
 
-
-
-
+mod bad_input;
+mod command_line;
 mod lives;
-
-
 mod references;
-
-
-
+mod secrets;
 mod together;
 mod world;
 

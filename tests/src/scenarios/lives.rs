@@ -96,7 +96,8 @@ async fn another_uuid_at_a_path_is_a_delete_and_a_create(w: World) {
     let changed = w.put("charts/a", &w.chart(2)).await;
     let outcome = w.becomes(&changed, "applied").await;
     assert!(outcome.also.contains(&w.at("dashboards/b")), "{outcome:?}");
-    let names = format!("SELECT slice_name FROM slices WHERE slice_name IN ('chart {}', 'chart {}')", w.n(1), w.n(2));
+    let names =
+        format!("SELECT slice_name FROM slices WHERE slice_name IN ('chart {}', 'chart {}')", w.n(1), w.n(2));
     assert_eq!(w.rows(&names).await, format!("chart {}", w.n(2)));
 }
 

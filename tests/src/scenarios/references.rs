@@ -50,7 +50,10 @@ async fn a_renamed_dataset_gives_its_charts_their_new_permission(w: World) {
     w.applied("charts/a", &w.chart(1)).await;
     let name = format!("chart {}", w.n(1));
     let perm = |table: &str| {
-        format!("SELECT '[warehouse {}].[{table}](id:' || id || ')' FROM tables WHERE table_name = '{table}'", w.n(0))
+        format!(
+            "SELECT '[warehouse {}].[{table}](id:' || id || ')' FROM tables WHERE table_name = '{table}'",
+            w.n(0)
+        )
     };
     let old = format!("sales_{}", w.n(0));
     assert_eq!(w.of_chart("perm", &name).await, w.rows(&perm(&old)).await);

@@ -104,7 +104,8 @@ async fn a_whole_tree_in_one_edit_is_applied_in_the_order_of_its_references(w: W
         crate::pipeline::documents::dataset(w.n(0), w.n(0)),
         database(w.n(0)),
     ];
-    let puts: Vec<Edit<'_>> = paths.iter().zip(&documents).map(|(at, put)| Edit::Put(at, put.clone())).collect();
+    let puts: Vec<Edit<'_>> =
+        paths.iter().zip(&documents).map(|(at, put)| Edit::Put(at, put.clone())).collect();
     let put = w.pipeline.edit("ana", &puts).await;
     for id in &put {
         assert_eq!(w.becomes(id, "applied").await.cause, "change");
