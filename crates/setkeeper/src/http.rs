@@ -55,7 +55,8 @@ pub(crate) async fn serve(
 }
 
 async fn ready(State(served): State<Served>) -> impl IntoResponse {
-    let code = if served.health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let ready = served.health.is_ready() && !served.metrics.is_frozen();
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(served.health.all()))
 }
 

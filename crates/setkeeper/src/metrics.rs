@@ -44,6 +44,11 @@ impl Metrics {
         Arc::clone(&self.watcher)
     }
 
+    /// Whether the watcher of this process waits for a person to look at the ensemble.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.watcher.state.borrow().state == watcher::Phase::Frozen
+    }
+
     /// What the auditor counts into.
     pub(crate) fn auditor(&self) -> Arc<auditor::Stats> {
         Arc::clone(&self.auditor)
@@ -79,8 +84,8 @@ impl Metrics {
         count("silent_canaries", "Times that the canary's event did not come", &stats.silent_canaries);
         count("missed_versions", "Versions overwritten before they could be read", &stats.missed_versions);
         count("unreadable", "Reads that ZooKeeper refused", &stats.unreadable);
-        let frozen = stats.state.borrow().state == watcher::Phase::Frozen;
-        registry.register("frozen", "1 while the watcher waits for approve generation", gauge(frozen.into()));
+        let help = "1 while the watcher waits for approve generation";
+        registry.register("frozen", help, gauge(self.is_frozen().into()));
     }
 
     fn add_auditor(&self, registry: &mut Registry) {

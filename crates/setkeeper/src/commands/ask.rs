@@ -230,19 +230,25 @@ impl Status {
 
     async fn watcher(&mut self, config: &Config, queue: Option<&Queue>) {
         let Some(queue) = queue else { return };
-        let topic = Topic::Tree.name(&config.env);
-        let state = match queue.latest_one(&topic, "state").await {
-            Ok(Some(bytes)) => match serde_json::from_slice::<watcher::State>(&bytes) {
-                Ok(state) => {
-                    let phase = format!("{:?}", state.state).to_lowercase();
-                    let why =
-                        if state.reason.is_empty() { String::new() } else { format!(": {}", state.reason) };
-                    format!("{phase} since {}{why}", state.since)
-                }
-                Err(error) => return self.trouble(&error),
-            },
-            Ok(None) => "has never run".to_owned(),
+        let saved = match watcher::saved(queue, &config.env).await {
+            Ok(saved) => saved,
             Err(error) => return self.trouble(&error),
+        };
+        if let (Some(recorded), Some(found)) = (saved.generation, self.generation)
+            && recorded != found
+            && recorded.n >= found.n
+        {
+            self.troubles.push(format!(
+                "ZooKeeper is in generation {found}, on record is {recorded}: the ensemble was restored or replaced and \
+                 the watcher freezes; look at it, then `setkeeper approve generation`"
+            ));
+        }
+        let state = match saved.frozen.or(saved.state) {
+            None => "has never run".to_owned(),
+            Some(watcher::State { state, reason, since, .. }) => {
+                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                format!("{} since {since}{why}", format!("{state:?}").to_lowercase())
+            }
         };
         let position = match queue.end(&Topic::Changes.name(&config.env)).await {
             Ok(end) => Some(end.offset),
