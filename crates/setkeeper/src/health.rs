@@ -68,6 +68,11 @@ impl Health {
         self.roles.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether `role` is active here.
+    pub(crate) fn is_running(&self, role: &impl ToString) -> bool {
+        self.all().get(&role.to_string()).is_some_and(|role| role.doing == Doing::Running)
+    }
+
     /// Whether every role is ready.
     pub(crate) fn is_ready(&self) -> bool {
         let roles = self.all();

@@ -55,7 +55,7 @@ pub(crate) async fn serve(
 }
 
 async fn ready(State(served): State<Served>) -> impl IntoResponse {
-    let ready = served.health.is_ready() && !served.metrics.is_frozen();
+    let ready = served.health.is_ready() && !served.metrics.is_frozen(&served.health);
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(served.health.all()))
 }

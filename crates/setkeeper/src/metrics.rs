@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::watch;
 
 use crate::health::Health;
+use crate::role::Role;
 
 /// What the workers of this process count.
 #[derive(Debug, Default)]
@@ -45,8 +46,8 @@ impl Metrics {
     }
 
     /// Whether the watcher of this process waits for a person to look at the ensemble.
-    pub(crate) fn is_frozen(&self) -> bool {
-        self.watcher.state.borrow().state == watcher::Phase::Frozen
+    pub(crate) fn is_frozen(&self, health: &Health) -> bool {
+        health.is_running(&Role::Watcher) && self.watcher.state.borrow().state == watcher::Phase::Frozen
     }
 
     /// What the auditor counts into.
@@ -63,7 +64,7 @@ impl Metrics {
     pub(crate) fn text(&self, health: &Health) -> String {
         let mut registry = Registry::with_prefix("setkeeper");
         add_roles(&mut registry, health);
-        self.add_watcher(registry.sub_registry_with_prefix("watcher"));
+        self.add_watcher(registry.sub_registry_with_prefix("watcher"), health);
         self.add_auditor(registry.sub_registry_with_prefix("auditor"));
         self.add_appliers(registry.sub_registry_with_prefix("applier"));
         let mut text = String::new();
@@ -71,7 +72,7 @@ impl Metrics {
         text
     }
 
-    fn add_watcher(&self, registry: &mut Registry) {
+    fn add_watcher(&self, registry: &mut Registry, health: &Health) {
         let stats = &self.watcher;
         let mut count = |name: &str, help: &str, value: &AtomicU64| {
             registry.register(name, help, counter(value.load(Ordering::Relaxed)));
@@ -85,7 +86,7 @@ impl Metrics {
         count("missed_versions", "Versions overwritten before they could be read", &stats.missed_versions);
         count("unreadable", "Reads that ZooKeeper refused", &stats.unreadable);
         let help = "1 while the watcher waits for approve generation";
-        registry.register("frozen", help, gauge(self.is_frozen().into()));
+        registry.register("frozen", help, gauge(self.is_frozen(health).into()));
     }
 
     fn add_auditor(&self, registry: &mut Registry) {
