@@ -142,7 +142,7 @@ impl Fold<'_> {
     fn txn(&mut self, txn: &Txn, generation: u64) -> Result<(), Shortfall> {
         for change in &txn.changes {
             if let Op::Put { .. } = change.op {
-                self.accept_put(change, change.id(generation));
+                self.accept_put(txn, change, change.id(generation));
             }
         }
         for change in &txn.changes {
@@ -218,9 +218,12 @@ impl Fold<'_> {
     }
 
     /// Takes a put down as the newest change of its path, unless it is an old one.
-    fn accept_put(&mut self, change: &Change, id: ChangeId) {
+    fn accept_put(&mut self, txn: &Txn, change: &Change, id: ChangeId) {
         let path = &change.path;
         let mut entry = self.book.get(path).cloned().unwrap_or_default();
+        if txn.resync.is_some() {
+            self.revive(&mut entry, &id);
+        }
         if self.is_old(&entry, &id) {
             if entry.is_live() && entry.seen != self.stream.resync {
                 entry.seen = self.stream.resync;
@@ -252,6 +255,19 @@ impl Fold<'_> {
             }
         }
         self.book.set(path, entry);
+    }
+
+    /// A resync has looked: a life that it finds is not over, whatever an earlier one concluded from not finding it.
+    fn revive(&mut self, entry: &mut Entry, id: &ChangeId) {
+        let ends_this_life = |delete: &ChangeId| {
+            (delete.generation, delete.czxid, delete.version) == (id.generation, id.czxid, None)
+        };
+        entry.tombstone.take_if(|tombstone| ends_this_life(&tombstone.id));
+        if entry.pending.as_ref().is_some_and(|pending| ends_this_life(&pending.id)) {
+            self.supersede_pending(entry);
+            entry.pending = None;
+            self.book.set(&id.path, entry.clone());
+        }
     }
 
     /// Settings, endpoints and approvals have no rows: to be stored is all that becomes of them.
@@ -310,7 +326,8 @@ impl Fold<'_> {
         if pending > self.policy.pending_max {
             return Err(Shortfall::Full(pending));
         }
-        supersede(&mut self.drafts);
+        let brief = self.brief;
+        supersede(&mut self.drafts, |id| Some(brief.parsed.get(id)?.document()?.uuid()));
         let stream = &mut self.stream;
         let mut outcomes = Vec::with_capacity(self.drafts.len());
         for draft in self.drafts {
@@ -331,28 +348,33 @@ impl Fold<'_> {
     }
 }
 
-/// Of several changes of a path in one batch that were all written, only the last one's rows ever stood in the
+/// Of several changes of an asset in one batch that were all written, only the last one's rows ever stood in the
 /// database. Where one was rejected or held, each keeps the verdict that it would have had alone.
-fn supersede(drafts: &mut [Draft]) {
-    let mut paths: BTreeMap<ZnodePath, Vec<usize>> = BTreeMap::new();
+///
+/// An asset's changes are those of a path, and those of a uuid wherever it moved.
+fn supersede(drafts: &mut [Draft], asset: impl Fn(&ChangeId) -> Option<Uuid>) {
+    let mut assets: BTreeMap<(Option<&ZnodePath>, Option<Uuid>), Vec<usize>> = BTreeMap::new();
     for (index, draft) in drafts.iter().enumerate() {
-        paths.entry(draft.id.path.clone()).or_default().push(index);
+        assets.entry((Some(&draft.id.path), None)).or_default().push(index);
+        if let Some(uuid) = asset(&draft.id) {
+            assets.entry((None, Some(uuid))).or_default().push(index);
+        }
     }
-    for indexes in paths.into_values().filter(|indexes| indexes.len() > 1) {
-        let verdicts = || indexes.iter().map(|index| &drafts[*index].verdict);
-        let mixed = verdicts().any(|its| matches!(its, Verdict::Rejected { .. } | Verdict::Held { .. }));
-        let is_written = |its: &Verdict| matches!(its, Verdict::Applied | Verdict::Deleted);
-        let Some(last) = indexes.iter().rposition(|index| is_written(&drafts[*index].verdict)) else {
-            continue;
-        };
-        if mixed {
+    let (mut superseded, mut kept) = (BTreeSet::new(), BTreeSet::new());
+    for indexes in assets.into_values() {
+        let is_written =
+            |index: &usize| matches!(drafts[*index].verdict, Verdict::Applied | Verdict::Deleted);
+        let is_stuck =
+            |index: &usize| matches!(drafts[*index].verdict, Verdict::Rejected { .. } | Verdict::Held { .. });
+        if indexes.iter().any(is_stuck) {
+            kept.extend(indexes);
             continue;
         }
-        for index in &indexes[..last] {
-            if is_written(&drafts[*index].verdict) {
-                drafts[*index].verdict = Verdict::Superseded;
-            }
-        }
+        let written: Vec<usize> = indexes.into_iter().filter(is_written).collect();
+        superseded.extend(written.iter().rev().skip(1));
+    }
+    for index in superseded.difference(&kept) {
+        drafts[*index].verdict = Verdict::Superseded;
     }
 }
 

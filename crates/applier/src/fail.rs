@@ -71,7 +71,7 @@ pub struct Fail {
 /// A fault that can be built in, so that the checkers can be shown to find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
-    /// The position is saved after the commit.
+    /// Ledger and position are saved after the commit of the rows.
     PositionAfterCommit,
     /// A change that the ledger has already is applied again.
     NoDedupe,

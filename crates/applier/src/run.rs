@@ -22,7 +22,7 @@ pub struct Config {
     pub batch_records: usize,
     /// Bytes of records that one transaction may take. Default 16 MiB.
     pub batch_bytes: u64,
-    /// How often secrets are looked at again. Default 60 s.
+    /// How often secrets, and all that is pending, are looked at again. Default 60 s.
     pub secrets_interval: Duration,
 }
 
@@ -222,6 +222,9 @@ impl Applier {
             match batch {
                 None => {
                     self.reconcile(Selection::Secrets).await?;
+                    if !self.target.ledger().pending().is_empty() {
+                        self.reconcile(Selection::Pending).await?;
+                    }
                     let first = self.first().await?;
                     self.target.forget_deletes(first.offset).await?;
                 }

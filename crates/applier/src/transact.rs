@@ -121,7 +121,7 @@ pub(crate) async fn transact(
             _ => Failure::Sql(error),
         });
     }
-    record(&mut transaction, terms, stood, &mut plan).await?;
+    record(&mut transaction, terms, &mut plan).await?;
     fail::pass(terms.fail, FailPoint::BeforeCommit);
     match transaction.commit().await {
         Ok(()) => {}
@@ -141,13 +141,7 @@ async fn execute(transaction: &mut Transaction, statements: &[Statement]) -> Res
 }
 
 /// Ledger, outbox and position go with the rows.
-async fn record(
-    transaction: &mut Transaction,
-    terms: &Terms,
-    stood: &Stream,
-    plan: &mut Plan,
-) -> Result<(), sql::Error> {
-    ledger::write(&terms.tables, transaction, &plan.changes).await?;
+async fn record(transaction: &mut Transaction, terms: &Terms, plan: &mut Plan) -> Result<(), sql::Error> {
     let committed = now();
     for outcome in &mut plan.outcomes {
         outcome.committed = committed;
@@ -155,13 +149,11 @@ async fn record(
     if terms.broken != Some(Broken::OutboxOutsideTransaction) {
         outbox::insert(&terms.tables, transaction, &parcels(terms, &plan.outcomes)).await?;
     }
-    match terms.broken {
-        Some(Broken::PositionAfterCommit) => {
-            let position = stood.position;
-            ledger::advance(&terms.tables, transaction, &Stream { position, ..plan.stream.clone() }).await
-        }
-        _ => ledger::advance(&terms.tables, transaction, &plan.stream).await,
+    if terms.broken != Some(Broken::PositionAfterCommit) {
+        ledger::write(&terms.tables, transaction, &plan.changes).await?;
+        ledger::advance(&terms.tables, transaction, &plan.stream).await?;
     }
+    Ok(())
 }
 
 /// What a broken build does too late.
@@ -174,8 +166,10 @@ async fn record_late(database: &Database, terms: &Terms, plan: &Plan) -> Result<
     let mut transaction = database.begin(Mode::Write).await?;
     if terms.broken == Some(Broken::OutboxOutsideTransaction) {
         outbox::insert(&terms.tables, &mut transaction, &parcels(terms, &plan.outcomes)).await?;
+    } else {
+        ledger::write(&terms.tables, &mut transaction, &plan.changes).await?;
+        ledger::advance(&terms.tables, &mut transaction, &plan.stream).await?;
     }
-    ledger::advance(&terms.tables, &mut transaction, &plan.stream).await?;
     transaction.commit().await.map_err(Failure::Lost)
 }
 

@@ -355,21 +355,25 @@ fn check_place(
         )));
     }
     match place {
-        Place::Asset { project, folder, .. } => {
-            let kind = Kind::from_folder(folder).ok_or_else(|| Rejection::new(unknown_folder(folder)))?;
-            match policy.projects.get(project) {
-                Some(kinds) if !kinds.contains(&kind) => Err(Rejection::new(format!(
-                    "project `{project}` may not hold {}; allow it in the configuration, or use another project",
-                    kind.folder()
-                ))),
-                _ => Ok(Some(kind)),
-            }
+        Place::Asset { folder, .. } => {
+            Kind::from_folder(folder).map(Some).ok_or_else(|| Rejection::new(unknown_folder(folder)))
         }
         Place::Setting { .. } | Place::Endpoint { .. } | Place::Approval { .. } => Ok(None),
         Place::Folder => Err(Rejection::new(
             "an inner znode of the tree holds data; documents stand at assets/<project>/<folder>/<name>",
         )),
     }
+}
+
+/// Why a project may not hold a document, if it may not. The document is kept, since the configuration may change.
+pub(crate) fn out_of_place(path: &ZnodePath, kind: Kind, policy: &Policy) -> Option<Rejection> {
+    let project = crate::book::project(path)?;
+    let kinds = policy.projects.get(project)?;
+    let reason = format!(
+        "project `{project}` may not hold {}; allow it in the configuration, or use another project",
+        kind.folder()
+    );
+    (!kinds.contains(&kind)).then(|| Rejection::new(reason))
 }
 
 fn unknown_folder(folder: &str) -> String {

@@ -48,8 +48,15 @@ impl Fold<'_> {
     ///
     /// Unique values of changes that are tried together may cross over, which only the end shows; and a changed
     /// uuid is a create and a delete that go together or not at all. Whatever turns out to have been tried in
-    /// vain is barred, and all is tried anew without it.
+    /// vain is barred, and all is tried anew without it; what that set free is tried in a round of its own.
     pub(super) fn settle(&mut self) -> Result<(), Shortfall> {
+        while self.settle_once()? {}
+        self.facts.yielding.clear();
+        Ok(())
+    }
+
+    /// Says whether another round may bring more: something was barred, and something moved.
+    fn settle_once(&mut self) -> Result<bool, Shortfall> {
         let mark = Mark { rows: self.facts.savepoint(), book: self.book.mark(), drafts: self.drafts.len() };
         let mut barred = BTreeMap::new();
         loop {
@@ -58,9 +65,10 @@ impl Fold<'_> {
             let vain = self.in_vain(&round);
             if vain.is_empty() {
                 self.render_again(&round)?;
+                let is_open = !round.barred.is_empty() && self.drafts.len() > mark.drafts;
+                let moved = self.drafts[mark.drafts..].iter().any(|draft| draft.verdict.is_final());
                 self.conclude(round);
-                self.facts.yielding.clear();
-                return Ok(());
+                return Ok(is_open && moved);
             }
             self.roll_back(&mark);
             barred = round.barred;
@@ -85,7 +93,7 @@ impl Fold<'_> {
             let Some(entry) = self.book.get(&path) else { continue };
             let Some(pending) = &entry.pending else { continue };
             let drops_rows = entry.applied_asset().is_some_and(|(_, uuid)| drops(pending, uuid));
-            is_guarded |= drops_rows && matches!(pending.state, State::New | State::Held { .. });
+            is_guarded |= drops_rows;
             match &pending.want {
                 Want::Delete => {
                     yielding.extend(entry.applied_asset());
@@ -124,9 +132,9 @@ impl Fold<'_> {
                 *live.entry(kind).or_default() += 1;
                 if let Some(pending) = entry.pending.as_ref().filter(|its| drops(its, uuid)) {
                     let is_move = self.heirs(path, uuid).next().is_some();
-                    if pending.state == State::New && !is_move {
-                        *fresh.entry(kind).or_default() += 1;
-                    } else if pending.at.0 > since && pending.state != State::New {
+                    if self.awaits_judgement(&pending.state) {
+                        *fresh.entry(kind).or_default() += u64::from(!is_move);
+                    } else if pending.at.0 > since {
                         *earlier.entry(kind).or_default() += 1;
                     }
                 }
@@ -145,6 +153,18 @@ impl Fold<'_> {
             (deletes > limit).then_some((kind, (deletes, limit)))
         };
         fresh.into_iter().filter_map(judge).collect()
+    }
+
+    /// Whether a change that drops rows, once nothing else hinders it, is still to be judged by the guard.
+    fn awaits_judgement(&self, state: &State) -> bool {
+        match state {
+            State::New => true,
+            State::Held { waiting } => waiting.iter().all(|each| match each {
+                Waiting::Reference { .. } | Waiting::Secret { .. } => true,
+                Waiting::DeleteGuard { .. } | Waiting::StillUsed { .. } | Waiting::Policy => false,
+            }),
+            State::Rejected { until, .. } => self.retry_all || *until != Until::Mended,
+        }
     }
 
     /// Other znodes that are there and claim that uuid, so that its rows stay when `path` lets go of it. Into
@@ -258,6 +278,9 @@ impl Fold<'_> {
             Some(Parsed::Rejected(rejection)) => return Ok(Tried::Waits(rejection.clone().state())),
             Some(Parsed::Other { .. }) | None => return Ok(Tried::Waits(pending.state)),
         };
+        if let Some(rejection) = work::out_of_place(path, document.kind(), self.policy) {
+            return Ok(Tried::Waits(rejection.state()));
+        }
         if let Some(refusal) = self.refused.get(&pending.id) {
             let reason = format!("the database refuses it: {refusal}");
             return Ok(Tried::Waits(Rejection::new(reason).state()));
@@ -310,17 +333,15 @@ impl Fold<'_> {
         if round.approvals.contains(&(pending.id.path.clone(), pending.id.czxid)) {
             return None;
         }
+        let guarded = round.guarded.get(&kind);
+        let guard = guarded.map(|(deletes, limit)| Waiting::DeleteGuard { deletes: *deletes, limit: *limit });
         let waiting = match (&pending.state, self.policy.deletes) {
             (_, Deletes::Ignore) => None,
             (_, Deletes::Hold) => Some(Waiting::Policy),
-            (State::New, Deletes::Apply) => {
-                let guarded = round.guarded.get(&kind);
-                guarded.map(|(deletes, limit)| Waiting::DeleteGuard { deletes: *deletes, limit: *limit })
-            }
-            (State::Held { waiting }, Deletes::Apply) => {
+            (State::Held { waiting }, Deletes::Apply) if !self.awaits_judgement(&pending.state) => {
                 waiting.iter().find(|each| matches!(each, Waiting::DeleteGuard { .. })).cloned()
             }
-            (State::Rejected { .. }, Deletes::Apply) => None,
+            (State::New | State::Held { .. } | State::Rejected { .. }, Deletes::Apply) => guard,
         };
         waiting.map(|each| State::Held { waiting: vec![each] })
     }
@@ -398,7 +419,9 @@ impl Fold<'_> {
         if known {
             return Ok(None);
         }
-        Ok(caught(superset::lift(kind, uuid, &self.facts))?.ok().map(|document| document.canonical()))
+        Ok(caught(superset::lift(kind, uuid, &self.facts))?
+            .ok()
+            .map(|document| asset::redact(kind, document.canonical().as_bytes())))
     }
 
     fn digest(&self, (kind, uuid): (Kind, Uuid)) -> String {
@@ -560,21 +583,34 @@ impl Fold<'_> {
         self.book.set(path, entry);
     }
 
-    /// What was tried and cannot stay: takers of a name that was not let go of, and changed uuids whose old asset
-    /// cannot go.
+    /// What was tried and cannot stay: changed uuids whose old asset cannot go; or else takers of a name that was not
+    /// let go of, one at a time where its holder was tried too, because it may let go once the other is barred.
     fn in_vain(&self, round: &Round) -> BTreeMap<ZnodePath, State> {
+        let orphans =
+            round.orphans.keys().filter_map(|path| Some((path.clone(), round.waits.get(path)?.clone())));
+        let orphans: BTreeMap<ZnodePath, State> = orphans.collect();
+        if !orphans.is_empty() {
+            return orphans;
+        }
         let mut vain = BTreeMap::new();
-        for path in round.orphans.keys() {
-            if let Some(state) = round.waits.get(path) {
-                vain.insert(path.clone(), state.clone());
+        let mut undecided = None;
+        for (_, taker, fault) in superset::conflicts(&self.facts, &round.written) {
+            let is_taker =
+                |path: &ZnodePath| self.book.get(path).is_some_and(|its| asset_of(its, taker).is_some());
+            let Some(path) = self.book.claimants(taker).into_iter().find(is_taker) else { continue };
+            let state = conflict(&fault).state();
+            let holder = match &fault.kind {
+                FaultKind::Conflict { with, .. } => with.uuid,
+                _ => None,
+            };
+            if holder.is_some_and(|holder| self.facts.yielding.contains(&holder)) {
+                undecided.get_or_insert((path, state));
+            } else {
+                vain.insert(path, state);
             }
         }
-        for (_, taker, fault) in superset::conflicts(&self.facts, &round.written) {
-            let takers = self.book.claimants(taker).into_iter();
-            let state = conflict(&fault).state();
-            vain.extend(
-                takers.filter(|path| !round.barred.contains_key(path)).map(|path| (path, state.clone())),
-            );
+        if vain.is_empty() {
+            vain.extend(undecided);
         }
         vain
     }

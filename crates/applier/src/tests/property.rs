@@ -248,9 +248,17 @@ fn what_random_histories_have_found_stays_mended() {
          +charts/f#31 name=n0 ds=22
          +charts/e#30 name=n0 ds=20
          +/other/charts/c#30 name=n0 ds=22 ; -charts/c",
+        // A changed uuid that was rejected at first and must not slip past the guard later.
+        "+datasets/s#20 name=n0 db=10
+         +databases/b#11 name=n0
+         +databases/b#10 name=n1
+         +databases/a#12 name=n1
+         +databases/a#11 name=n0",
     ] {
         for deletes in [Deletes::Apply, Deletes::Hold] {
-            check_script(script, &[2], &Policy { deletes, ..Policy::default() });
+            for guard_count in [0, 5] {
+                check_script(script, &[2], &Policy { deletes, guard_count, ..Policy::default() });
+            }
         }
     }
 }

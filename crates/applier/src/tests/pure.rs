@@ -677,3 +677,124 @@ fn a_good_and_a_bad_version_in_one_batch_each_keep_their_verdict() {
     "#]]
     .assert_eq(&(lines.join("\n") + "\n"));
 }
+
+#[test]
+fn a_project_holds_only_the_kinds_that_the_configuration_allows() {
+    let kinds = std::collections::BTreeSet::from([asset::Kind::Database]);
+    let projects = std::collections::BTreeMap::from([("main".to_owned(), kinds)]);
+    let mut world = World::new(Policy { projects, ..Policy::default() });
+    let mut told = world.records(Notation::default().read("+databases/db#1 ; +datasets/t#2"));
+    world.policy.projects.clear();
+    told.extend(world.apply(&crate::work::Work::Reconcile(crate::work::Selection::Pending)));
+    let lines: Vec<String> = told.iter().map(notation::outcome).collect();
+    expect![[r#"
+        databases/db@1.0 applied
+        datasets/t@1.0 rejected: project `main` may not hold datasets; allow it in the configuration, or use another project
+        datasets/t@1.0 applied (reconciled)
+    "#]].assert_eq(&(lines.join("\n") + "\n"));
+}
+
+#[test]
+fn the_guard_holds_the_deletes_of_a_resync_too() {
+    after_base(
+        &format!(
+            "{SIX}begin 1
+             =databases/db
+             =datasets/t
+             =dashboards/d
+             end 1"
+        ),
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            charts/a@2.0 applied
+            charts/b@2.0 applied
+            charts/e@2.0 applied
+            charts/f@2.0 applied
+            charts/g@2.0 applied
+            databases/db@1.0 skipped
+            datasets/t@1.0 skipped
+            dashboards/d@1.0 skipped
+            charts/a@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            charts/b@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            charts/c@1.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            charts/e@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            charts/f@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            charts/g@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
+            --
+            database db
+            dataset t of db
+            chart c of t
+            chart a of t
+            chart b of t
+            chart e of t
+            chart f of t
+            chart g of t
+            dashboard d [c]
+        "#]],
+    );
+}
+
+#[test]
+fn a_resync_that_finds_a_znode_takes_back_what_an_earlier_one_concluded() {
+    check_under(
+        Policy { deletes: Deletes::Hold, ..Policy::default() },
+        &format!(
+            "{BASE}begin 1
+             =databases/db
+             =datasets/t
+             =charts/c
+             end 1
+             begin 2
+             =dashboards/d
+             end 2 databases datasets charts"
+        ),
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            databases/db@1.0 skipped
+            datasets/t@1.0 skipped
+            charts/c@1.0 skipped
+            dashboards/d@1.- held: an approval: this target holds deletes
+            dashboards/d@1.- superseded (reconciled)
+            dashboards/d@1.0 skipped
+            --
+            database db
+            dataset t of db
+            chart c of t
+            dashboard d [c]
+        "#]],
+    );
+    after_base(
+        "begin 1
+         =databases/db
+         =datasets/t
+         =charts/c
+         end 1
+         begin 2
+         =dashboards/d
+         end 2 databases datasets charts
+         +dashboards/d#4 charts=3 name=two",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/c@1.0 applied
+            dashboards/d@1.0 applied
+            databases/db@1.0 skipped
+            datasets/t@1.0 skipped
+            charts/c@1.0 skipped
+            dashboards/d@1.- deleted
+            dashboards/d@1.0 applied
+            dashboards/d@1.1 applied
+            --
+            database db
+            dataset t of db
+            chart c of t
+            dashboard two [c]
+        "#]],
+    );
+}

@@ -74,6 +74,10 @@ impl World {
                         superset::Ask { ids: BTreeMap::from([(table, 50)]), ..superset::Ask::default() };
                     self.answer(&ask, &mut facts);
                 }
+                Err(Shortfall::Rows(superset::FaultKind::Unasked(lookup))) => {
+                    let lookups = std::collections::BTreeSet::from([*lookup]);
+                    self.answer(&superset::Ask { lookups, ..superset::Ask::default() }, &mut facts);
+                }
                 Err(shortfall) => panic!("{shortfall:?}"),
             }
         };
