@@ -11,6 +11,7 @@ mod assets;
 mod check;
 mod operate;
 mod plan;
+mod refuse;
 mod serve;
 mod wait;
 

@@ -628,7 +628,7 @@ fn what_is_no_document_is_rejected_and_the_last_good_state_stays() {
             recipes/r@5.0 rejected: `recipes` is no kind that this setkeeper applies; it knows databases, datasets, charts, dashboards
             charts/we-ird%name@6.0 rejected: name `we-ird%name` is not allowed; use 1 to 200 of A-Z a-z 0-9 . _ -
             databases/bad@7.0 rejected: use the driver `sqlite`, which is not allowed; if it is safe on your Superset's hosts, add it to the allowed drivers of the target [sqlalchemy_uri]
-            databases/clear@8.0 rejected: `sqlalchemy_uri`: holds a clear secret; put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}} [sqlalchemy_uri]
+            databases/clear@8.0 rejected: `sqlalchemy_uri`: holds a clear secret; rotate it, put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}} [sqlalchemy_uri]
             //settings/config/ROW_LIMIT@9.0 applied
             //settings/config/BAD@10.0 rejected: not JSON: line 1 column 2; write one JSON value
             //control/approvals/x@11.0 rejected: not an approval; one looks like {"v":1,"path":"assets/main/charts/sales","czxid":77}

@@ -134,7 +134,7 @@ fn every_fault_of_every_file_is_told_with_its_file() {
             charts/c.json: line 1 column 9: expected a key in double quotes
             charts/d.yaml: expected an object, found null
             databases/e.yaml: `version`: required and missing; add it
-            databases/e.yaml: `password`: may hold a clear secret; remove it and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}
+            databases/e.yaml: `password`: may hold a clear secret; rotate it, remove it and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}
             databases/e.yaml: `ssh_tunnel`: ssh tunnels are not supported yet; remove it
             databases/e.yaml: `database_name`: required and missing; add it
             databases/e.yaml: `sqlalchemy_uri`: required and missing; add it

@@ -139,7 +139,7 @@ fn refuse_secrets(fields: &mut Fields<'_>) {
             fields.fault(
                 key,
                 FaultKind::ClearSecret,
-                format!("may hold a clear secret; remove it and {mend}"),
+                format!("may hold a clear secret; rotate it, remove it and {mend}"),
             );
         }
     }
@@ -156,7 +156,8 @@ fn sqlalchemy_uri(fields: &mut Fields<'_>) -> String {
         fields.fault("sqlalchemy_uri", FaultKind::BadValue, message);
     } else if secret::in_uri(&uri) {
         let mask = secret::PASSWORD_MASK;
-        let message = format!("holds a clear secret; put `{mask}` in its place and {PASSWORD_BELONGS}");
+        let message =
+            format!("holds a clear secret; rotate it, put `{mask}` in its place and {PASSWORD_BELONGS}");
         fields.fault("sqlalchemy_uri", FaultKind::ClearSecret, message);
     }
     uri
@@ -178,8 +179,9 @@ fn extra(fields: &mut Fields<'_>) -> Option<Object> {
         extra = renamed.collect();
     }
     for path in secret::keys_with_secrets(&fields.path_of("extra"), &extra) {
-        let message =
-            format!("may hold a clear secret; move it into the encrypted extra and {EXTRA_BELONGS}");
+        let message = format!(
+            "may hold a clear secret; rotate it, move it into the encrypted extra and {EXTRA_BELONGS}"
+        );
         fields.fault_at(path, FaultKind::ClearSecret, message);
     }
     Some(extra)

@@ -253,11 +253,11 @@ fn clear_secrets_of_a_database_are_refused_and_never_told() {
         r#""password": "hunter2", "encrypted_extra": "{\"a\": \"hunter2\"}", "masked_encrypted_extra": {}, "setkeeper": {"secrets": {"password": "hunter2", "encrypted_extra": 5}},
            "extra": {"engine_params": {"connect_args": {"auth_token": "hunter2", "url": "http://a:hunter2@b"}}, "credentials_path": "/run/key"}"#,
         expect![[r#"
-            `password`: may hold a clear secret; remove it and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}
-            `encrypted_extra`: may hold a clear secret; remove it and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
-            `masked_encrypted_extra`: may hold a clear secret; remove it and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
-            `extra.engine_params.connect_args.auth_token`: may hold a clear secret; move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
-            `extra.engine_params.connect_args.url`: may hold a clear secret; move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
+            `password`: may hold a clear secret; rotate it, remove it and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}
+            `encrypted_extra`: may hold a clear secret; rotate it, remove it and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
+            `masked_encrypted_extra`: may hold a clear secret; rotate it, remove it and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
+            `extra.engine_params.connect_args.auth_token`: may hold a clear secret; rotate it, move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
+            `extra.engine_params.connect_args.url`: may hold a clear secret; rotate it, move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
             `setkeeper.secrets.password`: not a reference to a secret; write `env:NAME` or `file:/absolute/path`, never the secret itself
             `setkeeper.secrets.encrypted_extra`: expected a string or null, found an integer"#]],
     );
@@ -266,14 +266,14 @@ fn clear_secrets_of_a_database_are_refused_and_never_told() {
         Kind::Database,
         &uri("postgresql://superset:hunter2@db/sales"),
         expect![[
-            r#"`sqlalchemy_uri`: holds a clear secret; put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}"#
+            r#"`sqlalchemy_uri`: holds a clear secret; rotate it, put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}"#
         ]],
     );
     check_text(
         Kind::Database,
         &uri("hive://db/sales?password=hunter2"),
         expect![[
-            r#"`sqlalchemy_uri`: holds a clear secret; put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}"#
+            r#"`sqlalchemy_uri`: holds a clear secret; rotate it, put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}"#
         ]],
     );
     check_text(

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use zk::{Draft, Found, Session, WrittenPart};
 
 use super::plan::{self, Step};
+use super::refuse;
 use super::wait::{Results, Waiting};
 use super::{author, connect};
 use crate::cli::{Get, Ls, Output, Push, Put, Rm, Why};
@@ -40,6 +41,7 @@ pub(super) async fn push(config: &Config, output: Output, push: Push) -> Result<
     }
     // In the order in which they need one another, so that few have to wait.
     steps.sort_by_key(|step| step.after.as_ref().map(Document::kind));
+    allowed(config, &push.bundle.display().to_string(), &steps)?;
     if push.dry_run {
         let planned = Planned::of(&steps);
         output::print(output, &planned);
@@ -72,7 +74,9 @@ pub(super) async fn put(config: &Config, output: Output, put: Put) -> Result<Exi
             plan::put_bytes(&path, found.as_ref(), bytes)
         }
     };
-    write(config, output, &session, step.into_iter().collect(), put.why).await
+    let steps: Vec<Step> = step.into_iter().collect();
+    allowed(config, &put.path, &steps)?;
+    write(config, output, &session, steps, put.why).await
 }
 
 /// `setkeeper get`
@@ -215,6 +219,17 @@ fn missing(path: &ZnodePath) -> Failure {
 
 /// All faults of what was given, one a line; nothing reached ZooKeeper.
 fn refused(what: &str, faults: &[asset::Fault]) -> Failure {
+    refused_for(what, &faults.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+/// Refuses what the configuration lets no target apply.
+fn allowed(config: &Config, what: &str, steps: &[Step]) -> Result<(), Failure> {
+    let targets: Vec<_> = config.targets.iter().map(|target| &target.applier.target).collect();
+    let refusals = refuse::refusals(&targets, steps);
+    if refusals.is_empty() { Ok(()) } else { Err(refused_for(what, &refusals)) }
+}
+
+fn refused_for(what: &str, faults: &[String]) -> Failure {
     let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
     Failure::new(Exit::Usage, format!("{what} is refused, nothing was written:\n{}", lines.join("\n")))
 }
