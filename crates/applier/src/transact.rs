@@ -122,15 +122,20 @@ pub(crate) async fn transact(
         });
     }
     record(&mut transaction, terms, &mut plan).await?;
-    fail::pass(terms.fail, FailPoint::BeforeCommit);
+    fail::pass(deadly(terms, &plan), FailPoint::BeforeCommit);
     match transaction.commit().await {
         Ok(()) => {}
         Err(CommitError::NotCommitted(error)) => return Err(Failure::Sql(error)),
         Err(unknown @ CommitError::Unknown(_)) => settle_unknown(database, terms, &plan, unknown).await?,
     }
     record_late(database, terms, &plan).await?;
-    fail::pass(terms.fail, FailPoint::AfterCommit);
+    fail::pass(deadly(terms, &plan), FailPoint::AfterCommit);
     Ok(plan)
+}
+
+/// A transaction that came to nothing, as a start's look at what is pending often does, is nothing to die for.
+fn deadly(terms: &Terms, plan: &Plan) -> Option<Fail> {
+    terms.fail.filter(|_| !plan.outcomes.is_empty())
 }
 
 async fn execute(transaction: &mut Transaction, statements: &[Statement]) -> Result<(), sql::Error> {
@@ -162,7 +167,7 @@ async fn record_late(database: &Database, terms: &Terms, plan: &Plan) -> Result<
         Some(Broken::OutboxOutsideTransaction | Broken::PositionAfterCommit) => {}
         Some(Broken::NoDedupe | Broken::AcceptOldFence) | None => return Ok(()),
     }
-    fail::pass(terms.fail, FailPoint::AfterCommit);
+    fail::pass(deadly(terms, plan), FailPoint::AfterCommit);
     let mut transaction = database.begin(Mode::Write).await?;
     if terms.broken == Some(Broken::OutboxOutsideTransaction) {
         outbox::insert(&terms.tables, &mut transaction, &parcels(terms, &plan.outcomes)).await?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use change::ChangeId;
 use uuid::Uuid;
 
-use super::evidence::{Done, Effect, Evidence, Number, Outcome, Seen};
+use super::evidence::{Done, Effect, Evidence, Number, Outcome, Seen, Write};
 use crate::pipeline::difference;
 
 #[cfg(test)]
@@ -67,7 +67,12 @@ pub(crate) fn stories(evidence: &Evidence, violations: &[Violation]) -> String {
         let is_its = |change: &&ChangeId| paths.contains(change.path.as_str());
         text.push_str(&format!("=== {uuid}\nwritten:"));
         for write in evidence.journal.iter().filter(|write| write.uuid == *uuid) {
-            text.push_str(&format!(" {}{}", if write.done == Done::Put { '+' } else { '-' }, write.n));
+            let sign = match write.done {
+                Done::Put => '+',
+                Done::Moved => '>',
+                Done::Deleted => '-',
+            };
+            text.push_str(&format!(" {sign}{}", write.n));
         }
         text.push_str("\ndelivered:");
         for change in evidence.deliveries.iter().filter(is_its) {
@@ -235,21 +240,35 @@ fn one_outcome(evidence: &Evidence) -> Vec<String> {
 }
 
 /// A row may only go for a delete in ZooKeeper that came after the number which the row had, and before the one that
-/// it got next. A move is none.
+/// it got next.
+///
+/// A move is none. Two moves may look like one to the `watch` feed: where the first one led is left before it can be
+/// read, so that all there is to see is the end of one znode and the beginning of another.
 fn deletes(evidence: &Evidence) -> Vec<String> {
     let mut wrong = Vec::new();
     for (at, Effect { uuid, n, what }) in evidence.effects.iter().enumerate() {
         if *what == Seen::Written {
             continue;
         }
-        let mut later = evidence.effects[at..].iter();
-        let next = later.find(|effect| effect.uuid == *uuid && effect.what == Seen::Written);
-        let next = next.map_or(Number::MAX, |effect| effect.n);
-        let is_cause = |write: &&super::evidence::Write| {
-            write.uuid == *uuid && write.done == Done::Deleted && *n < write.n && write.n < next
+        // A row that is replaced within a transaction is written first and deleted then.
+        let written = evidence
+            .effects
+            .iter()
+            .filter(|effect| effect.uuid == *uuid && effect.what == Seen::Written && effect.n > *n);
+        let next = written.map(|effect| effect.n).min().unwrap_or(Number::MAX);
+        let meanwhile = |done: Done| {
+            let is_its = move |write: &&Write| write.uuid == *uuid && write.done == done;
+            evidence.journal.iter().filter(is_its).filter(|write| *n < write.n && write.n < next).count()
         };
-        if evidence.journal.iter().find(is_cause).is_none() {
-            wrong.push(format!("{uuid}: its row with {n} was deleted, and nobody deleted it in ZooKeeper"));
+        let last_move = evidence
+            .journal
+            .iter()
+            .any(|write| write.uuid == *uuid && write.done == Done::Moved && write.n == next);
+        let moves = meanwhile(Done::Moved) + usize::from(last_move);
+        if meanwhile(Done::Deleted) == 0 && moves < 2 {
+            wrong.push(format!(
+                "{uuid}: its row with {n} was deleted (effect {at}), nobody deleted it in ZooKeeper"
+            ));
         }
     }
     wrong

@@ -23,8 +23,10 @@ pub(crate) struct Write {
 /// What a write did to its asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Done {
-    /// Created, changed or moved.
+    /// Created or changed.
     Put,
+    /// Deleted and created at another path in one transaction.
+    Moved,
     /// Deleted, for good or until it is created anew.
     Deleted,
 }
@@ -72,6 +74,8 @@ pub(crate) struct Evidence {
     pub(crate) effects: Vec<Effect>,
     /// Changes as the log delivers them, without those of fenced watchers; a delete that a resync's end means, too.
     pub(crate) deliveries: Vec<ChangeId>,
+    /// Resyncs that the log begins.
+    pub(crate) resyncs: usize,
     /// Uuid and number of each put in the log, fenced ones included.
     pub(crate) contents: BTreeMap<ChangeId, (Uuid, Number)>,
     /// The fold of the log.
@@ -127,6 +131,7 @@ impl Evidence {
             for entry in batch.entries {
                 let record = wire::decode(&entry.headers, &entry.body).expect("a record");
                 let fence = entry.fence.expect("every change is fenced");
+                self.resyncs += usize::from(matches!(record, Record::ResyncBegin(_)));
                 self.contents.extend(puts(fence.0, &record));
                 if highest.is_none_or(|highest| highest <= fence) {
                     highest = Some(fence);

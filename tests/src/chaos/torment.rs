@@ -130,7 +130,7 @@ pub(crate) async fn torment_zookeeper(
 ) {
     let mut chance = StdRng::seed_from_u64(seed);
     loop {
-        let calm = between(&mut chance, 3_000, 9_000);
+        let calm = between(&mut chance, 1_500, 6_000);
         if timeout(calm, end.cancelled()).await.is_ok() {
             return;
         }

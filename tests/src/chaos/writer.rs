@@ -165,7 +165,7 @@ impl Writer {
                 group: Some(0),
             },
         ];
-        self.edit(&edits, vec![Write { n, uuid: asset.uuid(), done: Done::Put }]).await;
+        self.edit(&edits, vec![Write { n, uuid: asset.uuid(), done: Done::Moved }]).await;
     }
 
     /// Changes all that is there in one multi.

@@ -112,7 +112,7 @@ impl Term {
             Err(behind) => return Err(self.freeze_for_good(behind.to_string()).await?.into()),
         };
         let missing = gap.missing(&live);
-        if !missing.is_empty() {
+        if !missing.is_empty() && !self.is_broken() {
             let absent = self.ensemble.absent(&missing).await?;
             gap.ended.retain(|path, _| live.nodes.contains_key(path) || absent.contains(path));
         }

@@ -40,6 +40,7 @@ fn good() -> Evidence {
         ],
         deliveries: [A0, A1, GONE, B0].map(id).into(),
         contents: [(id(A0), (chart, 1)), (id(A1), (chart, 2)), (id(B0), (chart, 4))].into(),
+        resyncs: 1,
         known: stand(),
         ledger: stand(),
         pending: BTreeSet::new(),
@@ -138,6 +139,8 @@ fn a_delete_that_nobody_made_is_found() {
     names(&[Claim::Deletes], |evidence| drop(evidence.journal.remove(2)));
     // A delete before the number was written is no reason either.
     names(&[Claim::Deletes], |evidence| evidence.journal[2].n = 1);
+    // A move is none.
+    names(&[Claim::Deletes], |evidence| evidence.journal[2].done = Done::Moved);
     // Nor is one after the row was there again.
     names(&[Claim::Deletes], |evidence| evidence.journal[2].n = 5);
 }
