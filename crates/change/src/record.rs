@@ -1,6 +1,8 @@
 //! What the watcher puts on the topic `changes`. One queue record holds one whole [`Txn`], so that a multi cannot
 //! be torn.
 
+use std::fmt;
+
 use uuid::Uuid;
 
 use crate::{ChangeId, Edit, Generation, Millis, ZnodePath, Zxid};
@@ -55,8 +57,8 @@ pub struct Change {
     pub op: Op,
 }
 
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What happened. `Debug` shows how many bytes there are, not the bytes: another client may have put a secret there.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Op {
     /// The znode was created or set.
     Put {
@@ -76,6 +78,22 @@ pub enum Op {
         /// Whether the record's edit lists this delete.
         by_edit: bool,
     },
+}
+
+impl fmt::Debug for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Op::Put { version, mzxid, lifetime, by_edit, bytes } => f
+                .debug_struct("Put")
+                .field("version", version)
+                .field("mzxid", mzxid)
+                .field("lifetime", lifetime)
+                .field("by_edit", by_edit)
+                .field("bytes_len", &bytes.len())
+                .finish(),
+            Op::Delete { by_edit } => f.debug_struct("Delete").field("by_edit", by_edit).finish(),
+        }
+    }
 }
 
 /// How long a znode lives, told from its `ephemeralOwner`.
@@ -176,6 +194,19 @@ mod tests {
         ] {
             assert_eq!(Lifetime::of_owner(owner), lifetime, "{owner:#x}");
         }
+    }
+
+    #[test]
+    fn what_a_znode_holds_is_not_printed() {
+        let op = Op::Put {
+            version: 1,
+            mzxid: Zxid(2),
+            lifetime: Lifetime::Persistent,
+            by_edit: false,
+            bytes: b"hunter2".to_vec(),
+        };
+        let shown = format!("{op:?}");
+        assert!(shown.contains("bytes_len: 7") && !shown.contains("104, 117"), "{shown}");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! change of either is a decision. Unknown fields of a body are ignored and added ones are optional; another major
 //! version (`….v2`) is refused, never guessed at.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -14,8 +16,8 @@ use crate::{
     ResyncBegin, ResyncEnd, Term, Txn, Verdict, ZnodePath, Zxid,
 };
 
-/// What the queue stores of one record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the queue stores of one record. `Debug` shows the body's length only, since bodies may hold secrets.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// What the record is about.
     pub key: String,
@@ -23,6 +25,12 @@ pub struct Encoded {
     pub headers: String,
     /// JSON.
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoded").field("key", &self.key).field("body_len", &self.body.len()).finish()
+    }
 }
 
 /// Why a record of the queue cannot be read.

@@ -2,8 +2,8 @@
 
 use change::{Change, Edit, Lifetime, Millis, Node, Op, ZnodePath, Zxid};
 
-/// A znode as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A znode as it was read. `Debug` does not show the bytes: a secret may be among them.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// Its life, version and transaction.
     pub(crate) node: Node,
@@ -13,6 +13,15 @@ pub(crate) struct Seen {
     pub(crate) lifetime: Lifetime,
     /// Its bytes.
     pub(crate) bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seen")
+            .field("node", &self.node)
+            .field("bytes_len", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a read came to.

@@ -1,6 +1,7 @@
 //! Reading one znode, or a whole tree.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use change::{Lifetime, Millis, ZnodePath, Zxid};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -8,8 +9,8 @@ use zookeeper_client::{Error as ZkError, Stat};
 
 use crate::session::{Advice, Session, is_over};
 
-/// One znode as it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One znode as it stands. `Debug` shows how many bytes it holds, not the bytes: a secret may be among them.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Found {
     /// The transaction that created this life of the znode.
     pub czxid: i64,
@@ -23,6 +24,19 @@ pub struct Found {
     pub lifetime: Lifetime,
     /// The stored bytes.
     pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Found")
+            .field("czxid", &self.czxid)
+            .field("mzxid", &self.mzxid)
+            .field("version", &self.version)
+            .field("mtime", &self.mtime)
+            .field("lifetime", &self.lifetime)
+            .field("bytes_len", &self.bytes.len())
+            .finish()
+    }
 }
 
 impl Found {

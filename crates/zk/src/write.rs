@@ -22,8 +22,8 @@ pub struct VersionedEdit {
     pub group: Option<u32>,
 }
 
-/// What to do at a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What to do at a path. `Debug` shows how many bytes there are, not the bytes: a secret may be among them.
+#[derive(Clone, PartialEq, Eq)]
 pub enum WriteOp {
     /// Create or set.
     Put {
@@ -32,6 +32,15 @@ pub enum WriteOp {
     },
     /// Delete.
     Delete,
+}
+
+impl std::fmt::Debug for WriteOp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            WriteOp::Put { bytes } => f.debug_struct("Put").field("bytes_len", &bytes.len()).finish(),
+            WriteOp::Delete => f.write_str("Delete"),
+        }
+    }
 }
 
 impl WriteOp {
