@@ -99,6 +99,10 @@ impl Known {
         self.position = next;
         self.unsaved += 1;
         let Some(fence) = fence.filter(|fence| *fence >= self.fence) else { return };
+        // The record that began the generation may be trimmed: then its first record here voids what came before.
+        if fence.generation > self.fence.generation {
+            self.void();
+        }
         self.fence = fence;
         self.absorb(record);
         self.note(record);
@@ -126,6 +130,8 @@ impl Known {
         match record {
             // Only a higher generation voids the tree: another id with the same number is not approved.
             Record::Term(term) => {
+                // Whoever had a resync open can no longer end it.
+                self.open = None;
                 if self.generation.is_none_or(|known| term.generation.n > known.n) {
                     let void = self.generation.is_some();
                     self.generation = Some(term.generation);

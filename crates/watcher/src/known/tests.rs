@@ -173,3 +173,21 @@ fn rows_that_make_no_sense_are_no_checkpoint_and_are_cleaned_up_by_the_next() {
     save(&mut rows, &mut known);
     assert_eq!(rows.keys().collect::<Vec<_>>(), [CHECKPOINT]);
 }
+
+#[test]
+fn a_new_generation_voids_the_tree_even_where_the_log_does_not_tell_of_the_old_one() {
+    let new = |czxid| Some(Fence { generation: 2, czxid });
+    let mut known = nothing();
+    fold(&mut known, &[(fence(1), put("a")), (new(1), term(2, 8)), (new(1), begin(1)), (new(1), put("b"))]);
+    assert_eq!(names(&known), ["b"]);
+    assert!(!known.whole);
+}
+
+#[test]
+fn a_resync_that_its_watcher_did_not_end_does_not_hold_the_next_ones_checkpoint() {
+    let mut known = nothing();
+    fold(&mut known, &[(fence(1), term(1, 9)), (fence(1), begin(1)), (fence(1), put("a"))]);
+    assert_eq!(known.unsaved(), 0);
+    fold(&mut known, &[(fence(2), term(1, 9)), (fence(2), put("b"))]);
+    assert_eq!(known.unsaved(), 5);
+}
