@@ -33,8 +33,6 @@ pub struct Config {
     pub request_bytes_max: usize,
     /// Requests of one operation on the wire at once.
     pub reads_in_flight: usize,
-    /// Edit records kept ([`crate::Session::prune_edits`]).
-    pub edits_kept: usize,
     /// Edit records removed in one call.
     pub prune_max: usize,
     /// How often a read that lost its connection, or a part that lost a race, is tried in all.
@@ -57,7 +55,6 @@ impl Config {
             acl: Acls::Open,
             request_bytes_max: 1_000_000,
             reads_in_flight: 64,
-            edits_kept: 10_000,
             prune_max: 500,
             attempts: 10,
         }

@@ -100,7 +100,6 @@ impl Reading<'_> {
         );
         config.request_bytes_max = raw.request_bytes_max.unwrap_or(config.request_bytes_max);
         config.reads_in_flight = self.at_least_1("zookeeper.reads_in_flight", raw.reads_in_flight, 64);
-        config.edits_kept = self.at_least_1("zookeeper.edits_kept", raw.edits_kept, 10_000);
         config
     }
 
@@ -165,6 +164,7 @@ impl Reading<'_> {
                 defaults.reconcile_every,
             ),
             reads_in_flight: self.at_least_1("zookeeper.reads_in_flight", raw.reads_in_flight, 64),
+            edits_kept: self.at_least_1("zookeeper.edits_kept", raw.edits_kept, defaults.edits_kept),
             ..defaults
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use figment::Figment;
+use figment::error::{Actual, Kind};
 use figment::value::Dict;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -216,5 +217,29 @@ fn explain(file: &str, error: &figment::Error) -> String {
     };
     let key = error.path.join(".");
     let colon = if key.is_empty() { "" } else { ": " };
-    format!("{place}: {key}{colon}{}", error.kind)
+    format!("{place}: {key}{colon}{}", what(&error.kind))
+}
+
+/// As figment says it, but without the value: a clear secret may stand there by mistake.
+fn what(kind: &Kind) -> String {
+    match kind {
+        Kind::InvalidType(found, expected) => {
+            format!("invalid type: found {}, expected {expected}", sort_of(found))
+        }
+        Kind::InvalidValue(found, expected) => {
+            format!("invalid value: found {}, expected {expected}", sort_of(found))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn sort_of(found: &Actual) -> &'static str {
+    match found {
+        Actual::Bool(_) => "true or false",
+        Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "a number",
+        Actual::Char(_) | Actual::Str(_) | Actual::Bytes(_) => "a text",
+        Actual::Seq => "a list",
+        Actual::Map => "a table",
+        _ => "something else",
+    }
 }

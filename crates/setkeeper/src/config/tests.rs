@@ -62,6 +62,22 @@ fn a_later_layer_wins() {
 }
 
 #[test]
+fn what_is_configured_reaches_whom_it_is_meant_for() {
+    let text = GOOD.replace("connect =", "edits_kept = 7\nreads_in_flight = 9\nconnect =");
+    let config = read(&text, &[]).expect("a configuration");
+    assert_eq!((config.watcher.edits_kept, config.watcher.reads_in_flight), (7, 9));
+    assert_eq!(config.zookeeper.reads_in_flight, 9);
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_not_printed_for_it_may_be_a_secret() {
+    let told = faults(&GOOD.replace("url =", "password = 20261124\nurl ="));
+    assert!(told.contains("password: invalid type: found a number, expected a string"), "{told}");
+    let told = faults(&GOOD.replace("url =", "secret_folders = \"hunter2\"\nurl ="));
+    assert!(told.contains("found a text") && !told.contains("hunter2"), "{told}");
+}
+
+#[test]
 fn unknown_keys_are_refused_with_file_and_key_and_one_does_not_hide_another() {
     let text =
         GOOD.replace("[zookeeper]", "[zookeper]\na = 1\n[queue]\npth = 1\n[http]\nport = 1\n[zookeeper]");
