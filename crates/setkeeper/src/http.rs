@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -37,7 +38,11 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, ListenErr
     TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
 }
 
-/// Serves until `stop`.
+/// How long a request that has begun may take once the end has come.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
+/// Serves until `stop`, and then ends what it has in hand within a second: whoever keeps a half-sent request open must
+/// not hold the process up.
 pub(crate) async fn serve(
     listener: TcpListener,
     health: Health,
@@ -49,8 +54,16 @@ pub(crate) async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
         .with_state(Served { health, metrics });
-    if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await {
-        tracing::error!(%error, "the health port is no longer served");
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LAST_REQUEST).await;
+    };
+    tokio::select! {
+        served = serving => if let Err(error) = served {
+            tracing::error!(%error, "the health port is no longer served");
+        },
+        () = late => {}
     }
 }
 
@@ -63,4 +76,28 @@ async fn ready(State(served): State<Served>) -> impl IntoResponse {
 async fn scrape(State(served): State<Served>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     (kind, served.metrics.text(&served.health))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_half_sent_request_does_not_hold_the_end_up() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, Health::default(), Arc::default(), stop.clone()));
+        let mut stuck = tokio::net::TcpStream::connect(address).await.expect("a connection");
+        stuck.write_all(b"GET /metrics HTTP/1.1\r\nHost:").await.expect("sent");
+        // A whole request that is answered shows that the half-sent one has been taken in before.
+        let mut whole = tokio::net::TcpStream::connect(address).await.expect("a connection");
+        whole.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+        whole.readable().await.expect("answered");
+        stop.cancel();
+        let ended = tokio::time::timeout(LAST_REQUEST * 5, served).await;
+        ended.expect("in time").expect("no panic");
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! Only this module spawns, and only it retries: a restart and a recovery are the same path.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,14 +50,16 @@ pub(crate) struct Shared {
 /// The name of the role that panicked.
 pub(crate) async fn run(shared: Shared, roles: Vec<Role>, stop: CancellationToken) -> Result<(), String> {
     let mut tasks = JoinSet::new();
+    let mut names = BTreeMap::new();
     for role in roles {
-        let span = tracing::info_span!("role", name = %role);
-        tasks.spawn(keep(shared.clone(), role, stop.clone()).instrument(span));
+        let (name, span) = (role.to_string(), tracing::info_span!("role", name = %role));
+        let task = tasks.spawn(keep(shared.clone(), role, stop.clone()).instrument(span));
+        names.insert(task.id(), name);
     }
     let mut panicked = None;
-    while let Some(ended) = tasks.join_next().await {
+    while let Some(ended) = tasks.join_next_with_id().await {
         if let Err(error) = ended {
-            panicked.get_or_insert_with(|| error.to_string());
+            panicked = panicked.or_else(|| names.remove(&error.id()));
             stop.cancel();
         }
     }
@@ -99,9 +102,14 @@ async fn term(shared: &Shared, role: &Role, stop: &CancellationToken) -> Result<
         elected.map_err(|error| TermError::new(&error, error.advice() == zk::Advice::Stop))?;
     info!(fence = %leadership.fence, "elected");
     let done = lead(shared, role, &session, &mut leadership, stop).await;
-    if let Err(error) = leadership.release().await {
-        warn!(error = %chain(&error).join(": "), "the role was not released; it is free once the session expires");
-    }
+    // Without a connection it waits for one; after the session's timeout the server has released the role by itself.
+    let released = tokio::time::timeout(session.timeout(), leadership.release()).await;
+    let why = match released {
+        Ok(Ok(())) => return done,
+        Ok(Err(error)) => chain(&error).join(": "),
+        Err(_) => "zookeeper does not answer".to_owned(),
+    };
+    warn!(error = %why, "the role was not released; it is free once the session expires");
     done
 }
 

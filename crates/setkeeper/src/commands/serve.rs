@@ -59,7 +59,10 @@ pub(super) async fn run(config: Config, roles: Roles) -> Result<Exit, Failure> {
     info!("stopped");
     match ended {
         Ok(()) => Ok(Exit::Done),
-        Err(role) => Err(Failure::new(Exit::Failed, format!("a worker panicked: {role}"))),
+        Err(role) => Err(Failure::new(
+            Exit::Failed,
+            format!("the worker `{role}` panicked, which is a fault of setkeeper; its message stands above"),
+        )),
     }
 }
 
