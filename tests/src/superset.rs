@@ -5,4 +5,6 @@ mod bundle;
 mod data;
 mod examples;
 mod export;
+mod hard;
+mod oracle;
 mod site;

@@ -31,13 +31,14 @@ pub(super) fn examples(uri: &str) -> Files {
     files
 }
 
-/// The demo's bundle, on the server at `port`.
-pub(super) fn demo(port: u16) -> Files {
+/// The demo's bundle, on the database at `uri`.
+pub(super) fn demo(uri: &str) -> Files {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
     let mut files = folder(&root.join("deploy/demo/bundle"));
     let database = files.get_mut("databases/shop.yaml").expect("the demo has a database");
-    let text = String::from_utf8(std::mem::take(database)).expect("UTF-8");
-    *database = text.replace("127.0.0.1:5432/", &format!("127.0.0.1:{port}/")).into_bytes();
+    let mut lines = without(database, "sqlalchemy_uri:");
+    lines.extend(format!("sqlalchemy_uri: {uri}\n").into_bytes());
+    *database = lines;
     files
 }
 
