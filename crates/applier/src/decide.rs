@@ -19,6 +19,8 @@ use crate::book::{Applied, Book, Entry, Ledger, Pending, State, Stream, Tombston
 use crate::fail::Broken;
 use crate::work::{self, Brief, Parsed, Policy, Read, Selection, Work};
 
+mod claims;
+mod guard;
 mod settle;
 
 /// Everything that deciding may look at.

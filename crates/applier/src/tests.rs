@@ -1,5 +1,6 @@
 //! Scenarios in a small notation, on rows in memory and on real databases.
 
+mod deletes;
 mod hazards;
 mod notation;
 mod property;

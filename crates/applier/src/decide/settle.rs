@@ -7,9 +7,10 @@ use change::{Cause, ChangeId, Verdict, Waiting, ZnodePath};
 use superset::{Fault, FaultKind, Savepoint};
 use uuid::Uuid;
 
+use super::guard::drops;
 use super::{Draft, Fold, Shortfall, Written, asset_of, caught, verdict};
-use crate::book::{Applied, Entry, Pending, State, Tombstone, Until, Want, project};
-use crate::work::{self, Approval, Deletes, Parsed, Rejection};
+use crate::book::{Applied, Entry, Pending, State, Tombstone, Until, Want};
+use crate::work::{self, Deletes, Parsed, Rejection};
 
 /// A moment to which a settling can return.
 struct Mark {
@@ -20,22 +21,22 @@ struct Mark {
 
 /// What is known while one record settles.
 #[derive(Default)]
-struct Round {
+pub(super) struct Round {
     /// Changes that were tried and would have to be taken back: not tried again.
-    barred: BTreeMap<ZnodePath, State>,
+    pub(super) barred: BTreeMap<ZnodePath, State>,
     /// Kinds whose deletes the guard holds: how many there are, and how many may pass.
-    guarded: BTreeMap<Kind, (u64, u64)>,
+    pub(super) guarded: BTreeMap<Kind, (u64, u64)>,
     /// Deletes to look at: new ones, and those whose hindrance may be gone.
-    goes: BTreeSet<ZnodePath>,
-    approvals: BTreeSet<(ZnodePath, i64)>,
+    pub(super) goes: BTreeSet<ZnodePath>,
+    pub(super) approvals: BTreeSet<(ZnodePath, i64)>,
     /// What each try came to that was not the last word.
-    waits: BTreeMap<ZnodePath, State>,
+    pub(super) waits: BTreeMap<ZnodePath, State>,
     /// Assets that were put.
-    written: BTreeSet<Uuid>,
+    pub(super) written: BTreeSet<Uuid>,
     /// Assets that a path held before its document got another uuid.
-    orphans: BTreeMap<ZnodePath, (Kind, Uuid)>,
+    pub(super) orphans: BTreeMap<ZnodePath, (Kind, Uuid)>,
     /// Assets that came or went, with the outcome that says so.
-    churn: Vec<(Uuid, usize)>,
+    pub(super) churn: Vec<(Uuid, usize)>,
 }
 
 enum Tried {
@@ -111,84 +112,6 @@ impl Fold<'_> {
             round.guarded = self.guarded();
         }
         round
-    }
-
-    fn approvals(&self) -> BTreeSet<(ZnodePath, i64)> {
-        let documents = self.book.approvals();
-        let approvals = documents.filter_map(|document| serde_json::from_str::<Approval>(document).ok());
-        approvals.map(|approval| (approval.path, approval.czxid)).collect()
-    }
-
-    /// The kinds of which more is deleted within the window than may pass unasked.
-    ///
-    /// Recorded deletes count, held ones too; so does a document's change to another uuid.
-    fn guarded(&self) -> BTreeMap<Kind, (u64, u64)> {
-        let since = self.stream.effective.0 - self.policy.guard_window;
-        let mut fresh: BTreeMap<Kind, u64> = BTreeMap::new();
-        let mut earlier: BTreeMap<Kind, u64> = BTreeMap::new();
-        let mut live: BTreeMap<Kind, u64> = BTreeMap::new();
-        for (path, entry) in self.book.iter() {
-            if let Some((kind, uuid)) = entry.applied_asset() {
-                *live.entry(kind).or_default() += 1;
-                if let Some(pending) = entry.pending.as_ref().filter(|its| drops(its, uuid)) {
-                    let is_move = self.heirs(path, uuid).next().is_some();
-                    if self.awaits_judgement(&pending.state) {
-                        *fresh.entry(kind).or_default() += u64::from(!is_move);
-                    } else if pending.at.0 > since {
-                        *earlier.entry(kind).or_default() += 1;
-                    }
-                }
-            }
-            if let Some(Tombstone { at, kind: Some(kind), .. }) = entry.tombstone
-                && at.0 > since
-            {
-                *earlier.entry(kind).or_default() += 1;
-                *live.entry(kind).or_default() += 1;
-            }
-        }
-        let judge = |(kind, fresh): (Kind, u64)| {
-            let deletes = fresh + earlier.get(&kind).copied().unwrap_or(0);
-            let percent = live.get(&kind).copied().unwrap_or(0) * self.policy.guard_percent / 100;
-            let limit = self.policy.guard_count.max(percent);
-            (deletes > limit).then_some((kind, (deletes, limit)))
-        };
-        fresh.into_iter().filter_map(judge).collect()
-    }
-
-    /// Whether a change that drops rows, once nothing else hinders it, is still to be judged by the guard.
-    fn awaits_judgement(&self, state: &State) -> bool {
-        match state {
-            State::New => true,
-            State::Held { waiting } => waiting.iter().all(|each| match each {
-                Waiting::Reference { .. } | Waiting::Secret { .. } => true,
-                Waiting::DeleteGuard { .. } | Waiting::StillUsed { .. } | Waiting::Policy => false,
-            }),
-            State::Rejected { until, .. } => self.retry_all || *until != Until::Mended,
-        }
-    }
-
-    /// Other znodes that are there and claim that uuid, so that its rows stay when `path` lets go of it. Into
-    /// another project they go only within one record.
-    fn heirs(&self, path: &ZnodePath, uuid: Uuid) -> impl Iterator<Item = ZnodePath> {
-        let home = project(path);
-        let leaves_now = self.book.get(path).is_some_and(is_fresh);
-        let is_heir = move |other: &ZnodePath| {
-            *other != *path
-                && self.book.get(other).is_some_and(|entry| {
-                    let may_cross = leaves_now && is_fresh(entry);
-                    entry.is_live() && claims(entry, uuid) && (project(other) == home || may_cross)
-                })
-        };
-        let mut heirs: Vec<ZnodePath> = self.book.claimants(uuid).into_iter().filter(is_heir).collect();
-        // One that has the rows by now is the heir; else the oldest.
-        let lacks =
-            |heir: &ZnodePath| self.book.get(heir).is_none_or(|entry| asset_of(entry, uuid).is_none());
-        heirs.sort_by_key(|heir| (lacks(heir), self.czxid(heir), heir.clone()));
-        heirs.into_iter()
-    }
-
-    fn czxid(&self, path: &ZnodePath) -> i64 {
-        self.book.get(path).and_then(|entry| entry.newest(path)).map_or(i64::MAX, |id| id.czxid)
     }
 
     /// Tries puts in the order of references, then deletes against it, until nothing moves any more.
@@ -319,92 +242,6 @@ impl Fold<'_> {
         }
     }
 
-    /// Whether the delete that a changed uuid means has to wait, which holds the whole change.
-    fn hindrance(&self, path: &ZnodePath, entry: &Entry, pending: &Pending, round: &Round) -> Option<State> {
-        let (kind, uuid) = entry.applied_asset()?;
-        if !drops(pending, uuid) || self.heirs(path, uuid).next().is_some() {
-            return None;
-        }
-        self.needs_approval(kind, pending, round)
-    }
-
-    /// What stands between a delete and the rows, unless it was approved.
-    fn needs_approval(&self, kind: Kind, pending: &Pending, round: &Round) -> Option<State> {
-        if round.approvals.contains(&(pending.id.path.clone(), pending.id.czxid)) {
-            return None;
-        }
-        let guarded = round.guarded.get(&kind);
-        let guard = guarded.map(|(deletes, limit)| Waiting::DeleteGuard { deletes: *deletes, limit: *limit });
-        let waiting = match (&pending.state, self.policy.deletes) {
-            (_, Deletes::Ignore) => None,
-            (_, Deletes::Hold) => Some(Waiting::Policy),
-            (State::Held { waiting }, Deletes::Apply) if !self.awaits_judgement(&pending.state) => {
-                waiting.iter().find(|each| matches!(each, Waiting::DeleteGuard { .. })).cloned()
-            }
-            (State::New | State::Held { .. } | State::Rejected { .. }, Deletes::Apply) => guard,
-        };
-        waiting.map(|each| State::Held { waiting: vec![each] })
-    }
-
-    /// The younger znodes of the same uuid that this one takes over from; or why it may not.
-    fn rivals(&self, path: &ZnodePath, uuid: Uuid, round: &Round) -> Result<Vec<ZnodePath>, State> {
-        let mut younger = Vec::new();
-        // Rows that are about to go are nobody's to take.
-        if let Some((owner, _)) = round.orphans.iter().find(|(_, (_, its))| *its == uuid) {
-            return Err(of_another_project(uuid, owner));
-        }
-        for other in self.book.claimants(uuid).into_iter().filter(|other| other != path) {
-            let Some(entry) = self.book.get(&other) else { continue };
-            let is_owner = asset_of(entry, uuid).is_some();
-            if entry.is_going() && round.goes.contains(&other) && self.may_inherit(path, &other) {
-                continue;
-            }
-            if project(&other) != project(path) {
-                if is_owner {
-                    return Err(of_another_project(uuid, &other));
-                }
-            } else if !entry.is_going() {
-                if (self.czxid(&other), &other) < (self.czxid(path), path) {
-                    return Err(duplicate(uuid, &other));
-                }
-                younger.push(other);
-            }
-        }
-        Ok(younger)
-    }
-
-    /// A put takes rows over from a znode that goes: within a project at any time, else in the same record only.
-    fn may_inherit(&self, path: &ZnodePath, from: &ZnodePath) -> bool {
-        let is_new = |path| {
-            let pending = self.book.get(path).and_then(|entry: &Entry| entry.pending.as_ref());
-            pending.is_some_and(|pending| pending.state == State::New)
-        };
-        project(path) == project(from) || (is_new(path) && is_new(from))
-    }
-
-    /// The younger znodes become duplicates.
-    fn take_over(&mut self, path: &ZnodePath, rivals: &[ZnodePath], uuid: Uuid) {
-        for rival in rivals {
-            let Some(mut entry) = self.book.get(rival).cloned() else { continue };
-            let Some(applied) =
-                entry.applied.take_if(|applied| applied.asset.is_some_and(|its| its.1 == uuid))
-            else {
-                continue;
-            };
-            let document = match self.brief.parsed.get(&applied.id) {
-                Some(Parsed::Document(document)) => Some(document),
-                _ => None,
-            };
-            if let (None, Some(document)) = (&entry.pending, document) {
-                let state = duplicate(uuid, path);
-                let id = ChangeId { path: rival.clone(), ..applied.id.clone() };
-                self.drafts.push(Draft::new(id.clone(), Cause::Reconcile, verdict(&state)));
-                entry.pending = Some(self.pending(id, work::want(document), state));
-            }
-            self.book.set(rival, entry);
-        }
-    }
-
     /// What the rows held before, where that was not what the ledger says.
     fn drifted(&self, entry: &Entry, document: &Document) -> Result<Option<String>, Shortfall> {
         let (kind, uuid) = (document.kind(), document.uuid());
@@ -468,32 +305,6 @@ impl Fold<'_> {
         }
     }
 
-    /// The path has another asset now: the old one goes, unless another znode claims it.
-    fn part_with(
-        &mut self,
-        path: &ZnodePath,
-        asset: (Kind, Uuid),
-        applied: Option<Applied>,
-        round: &mut Round,
-    ) {
-        let heir = self.heirs(path, asset.1).next();
-        let is_inherited = heir.zip(applied).is_some_and(|(heir, applied)| self.bequeath(&heir, applied));
-        if !is_inherited {
-            round.orphans.insert(path.clone(), asset);
-        }
-    }
-
-    /// The heir's rows are those that stand; its own document is tried upon them.
-    fn bequeath(&mut self, heir: &ZnodePath, applied: Applied) -> bool {
-        let Some(mut entry) = self.book.get(heir).cloned() else { return false };
-        if entry.applied.is_none() {
-            entry.applied = Some(applied);
-            self.book.set(heir, entry);
-            return true;
-        }
-        entry.applied_asset() == applied.asset
-    }
-
     fn try_delete(&mut self, path: &ZnodePath, round: &mut Round) -> Result<Tried, Shortfall> {
         let Some(mut entry) = self.book.get(path).cloned() else { return Ok(Tried::Done) };
         let (Some(pending), Some(applied)) = (entry.pending.clone(), entry.applied.clone()) else {
@@ -529,14 +340,6 @@ impl Fold<'_> {
         self.drafts.push(draft);
         round.waits.remove(path);
         Ok(Tried::Done)
-    }
-
-    /// An asset is managed as long as one path has it.
-    fn forget(&mut self, uuid: Uuid) {
-        let has = |path: ZnodePath| self.book.get(&path).is_some_and(|entry| asset_of(entry, uuid).is_some());
-        if !self.book.claimants(uuid).into_iter().any(has) {
-            self.facts.managed.remove(&uuid);
-        }
     }
 
     /// Removes what a path held before its uuid changed; says whether it is gone.
@@ -712,26 +515,6 @@ fn kind_named(name: &str) -> Option<Kind> {
     }
 }
 
-/// So many users of an asset are told of.
-const USERS_TOLD: usize = 20;
-
-fn duplicate(uuid: Uuid, owner: &ZnodePath) -> State {
-    until_owner_goes(format!(
-        "uuid {uuid} belongs to the older znode `{owner}`; delete one of the two, or give this one a uuid of its own"
-    ))
-}
-
-fn of_another_project(uuid: Uuid, owner: &ZnodePath) -> State {
-    until_owner_goes(format!(
-        "uuid {uuid} belongs to `{owner}` of another project; give this one a uuid of its own, or move it in one \
-         transaction"
-    ))
-}
-
-fn until_owner_goes(reason: String) -> State {
-    Rejection { until: Until::OwnerGoes, ..Rejection::new(reason) }.state()
-}
-
 fn conflict(fault: &Fault) -> Rejection {
     let rejection = Rejection { place: fault.place.clone(), ..Rejection::new(fault.message.clone()) };
     Rejection { until: Until::NameIsFree, ..rejection }
@@ -741,24 +524,5 @@ fn cause(pending: &Pending) -> Cause {
     if pending.state == State::New { Cause::Change } else { Cause::Reconcile }
 }
 
-/// Whether a change, once applied, leaves nothing of that uuid at its path.
-fn drops(pending: &Pending, uuid: Uuid) -> bool {
-    match &pending.want {
-        Want::Put { asset, .. } => asset.1 != uuid,
-        Want::Delete => true,
-        Want::Nonsense => false,
-    }
-}
-
-/// Whether the record in hand has changed the znode: what it wants is not tried yet, or was applied just now.
-fn is_fresh(entry: &Entry) -> bool {
-    entry.pending.as_ref().is_none_or(|pending| pending.state == State::New)
-}
-
-/// Whether a znode that is there wants that uuid, or has it and wants nothing else that is known.
-fn claims(entry: &Entry, uuid: Uuid) -> bool {
-    match entry.wanted_asset() {
-        Some((_, wanted)) => wanted == uuid,
-        None => asset_of(entry, uuid).is_some(),
-    }
-}
+/// So many users of an asset are told of.
+const USERS_TOLD: usize = 20;

@@ -161,6 +161,9 @@ fn sound(world: &World, script: &str) {
         .filter(|line| !line.contains(" held: ") && !line.contains(" rejected: "))
         .collect();
     assert!(moved.is_empty(), "left undone: {moved:?} in\n{script}");
+    let still: Vec<String> =
+        again.apply(&Work::Reconcile(Selection::Pending)).iter().map(notation::outcome).collect();
+    assert!(still.is_empty(), "told again and again: {still:?} in\n{script}");
 }
 
 fn check(steps: &[(Step, bool)], cuts: &[usize], policy: &Policy) {

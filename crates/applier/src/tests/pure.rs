@@ -4,14 +4,14 @@ use expect_test::{Expect, expect};
 
 use super::notation::{self, Notation};
 use super::world::World;
-use crate::work::{Deletes, Policy};
+use crate::work::Policy;
 
 /// Applies a script record by record and shows the outcomes, `--`, and what stands in the end.
 fn check(script: &str, want: &Expect) {
     check_under(Policy::default(), script, want);
 }
 
-fn check_under(policy: Policy, script: &str, want: &Expect) {
+pub(super) fn check_under(policy: Policy, script: &str, want: &Expect) {
     let mut world = World::new(policy);
     let mut lines = Vec::new();
     for read in Notation::default().read(script) {
@@ -23,9 +23,9 @@ fn check_under(policy: Policy, script: &str, want: &Expect) {
 }
 
 /// A database, a dataset, a chart and a dashboard.
-const BASE: &str = "+databases/db#1 ; +datasets/t#2 ; +charts/c#3 ; +dashboards/d#4 charts=3\n";
+pub(super) const BASE: &str = "+databases/db#1 ; +datasets/t#2 ; +charts/c#3 ; +dashboards/d#4 charts=3\n";
 
-fn after_base(script: &str, want: &Expect) {
+pub(super) fn after_base(script: &str, want: &Expect) {
     check(&format!("{BASE}{script}"), want);
 }
 
@@ -326,190 +326,6 @@ fn a_uuid_belongs_to_one_project_and_changes_it_only_by_a_move_in_one_record() {
 }
 
 #[test]
-fn a_used_dataset_is_held_until_its_charts_go() {
-    after_base(
-        "-datasets/t
-         -charts/c",
-        &expect![[r#"
-            databases/db@1.0 applied
-            datasets/t@1.0 applied
-            charts/c@1.0 applied
-            dashboards/d@1.0 applied
-            datasets/t@1.- held: those that still use it: assets/main/charts/c
-            charts/c@1.- deleted also dashboards/d
-            datasets/t@1.- deleted (reconciled)
-            --
-            database db
-            dashboard d []
-        "#]],
-    );
-}
-
-#[test]
-fn deletes_of_one_record_go_in_the_order_of_dependants() {
-    after_base(
-        "-databases/db ; -datasets/t ; -charts/c ; -dashboards/d",
-        &expect![[r#"
-        databases/db@1.0 applied
-        datasets/t@1.0 applied
-        charts/c@1.0 applied
-        dashboards/d@1.0 applied
-        dashboards/d@1.- deleted
-        charts/c@1.- deleted
-        datasets/t@1.- deleted
-        databases/db@1.- deleted
-        --
-    "#]],
-    );
-}
-
-const SIX: &str = "+charts/a#11 ; +charts/b#12 ; +charts/e#13 ; +charts/f#14 ; +charts/g#15\n";
-
-#[test]
-fn the_guard_holds_many_deletes_until_each_is_approved() {
-    after_base(
-        &format!(
-            "{SIX}-charts/a ; -charts/b ; -charts/c ; -charts/e ; -charts/f ; -charts/g
-             approve charts/a
-             +charts/b#12"
-        ),
-        &expect![[r#"
-            databases/db@1.0 applied
-            datasets/t@1.0 applied
-            charts/c@1.0 applied
-            dashboards/d@1.0 applied
-            charts/a@2.0 applied
-            charts/b@2.0 applied
-            charts/e@2.0 applied
-            charts/f@2.0 applied
-            charts/g@2.0 applied
-            charts/a@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            charts/b@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            charts/c@1.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            charts/e@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            charts/f@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            charts/g@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            //control/approvals/4@4.0 applied
-            charts/a@2.- deleted (reconciled)
-            charts/b@2.- superseded (reconciled)
-            charts/b@5.0 unchanged
-            --
-            database db
-            dataset t of db
-            chart c of t
-            chart b of t
-            chart e of t
-            chart f of t
-            chart g of t
-            dashboard d [c]
-        "#]],
-    );
-}
-
-#[test]
-fn the_guard_counts_deletes_of_ten_minutes() {
-    after_base(
-        &format!(
-            "{SIX}-charts/a
-             -charts/b ; -charts/e ; -charts/f ; -charts/g
-             -charts/c
-             after 11m
-             +charts/c#3
-             -charts/c"
-        ),
-        &expect![[r#"
-            databases/db@1.0 applied
-            datasets/t@1.0 applied
-            charts/c@1.0 applied
-            dashboards/d@1.0 applied
-            charts/a@2.0 applied
-            charts/b@2.0 applied
-            charts/e@2.0 applied
-            charts/f@2.0 applied
-            charts/g@2.0 applied
-            charts/a@2.- deleted
-            charts/b@2.- deleted
-            charts/e@2.- deleted
-            charts/f@2.- deleted
-            charts/g@2.- deleted
-            charts/c@1.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            charts/c@1.- superseded (reconciled)
-            charts/c@6.0 unchanged
-            charts/c@6.- deleted also dashboards/d
-            --
-            database db
-            dataset t of db
-            dashboard d []
-        "#]],
-    );
-}
-
-#[test]
-fn a_put_of_the_uuid_elsewhere_cancels_a_held_delete() {
-    check_under(
-        Policy { deletes: Deletes::Hold, ..Policy::default() },
-        &format!(
-            "{BASE}-charts/c
-             +charts/elsewhere#3 name=elsewhere"
-        ),
-        &expect![[r#"
-            databases/db@1.0 applied
-            datasets/t@1.0 applied
-            charts/c@1.0 applied
-            dashboards/d@1.0 applied
-            charts/c@1.- held: an approval: this target holds deletes
-            charts/elsewhere@3.0 applied
-            charts/c@1.- superseded (reconciled)
-            --
-            database db
-            dataset t of db
-            chart elsewhere of t
-            dashboard d [elsewhere]
-        "#]],
-    );
-}
-
-#[test]
-fn deletes_are_held_or_ignored_where_that_is_configured() {
-    check_under(
-        Policy { deletes: Deletes::Hold, ..Policy::default() },
-        &format!(
-            "{BASE}-dashboards/d
-             approve dashboards/d"
-        ),
-        &expect![[r#"
-            databases/db@1.0 applied
-            datasets/t@1.0 applied
-            charts/c@1.0 applied
-            dashboards/d@1.0 applied
-            dashboards/d@1.- held: an approval: this target holds deletes
-            //control/approvals/3@3.0 applied
-            dashboards/d@1.- deleted (reconciled)
-            --
-            database db
-            dataset t of db
-            chart c of t
-        "#]],
-    );
-    check_under(
-        Policy { deletes: Deletes::Ignore, ..Policy::default() },
-        &format!("{BASE}-dashboards/d"),
-        &expect![[r#"
-            databases/db@1.0 applied
-            datasets/t@1.0 applied
-            charts/c@1.0 applied
-            dashboards/d@1.0 applied
-            dashboards/d@1.- unchanged
-            --
-            database db
-            dataset t of db
-            chart c of t
-            dashboard d [c]
-        "#]],
-    );
-}
-
-#[test]
 fn names_swapped_in_one_record_pass_and_a_taken_name_is_rejected_until_it_is_free() {
     check(
         "+databases/a#1 name=x ; +databases/b#2 name=y
@@ -527,55 +343,6 @@ fn names_swapped_in_one_record_pass_and_a_taken_name_is_rejected_until_it_is_fre
             --
             database x
             database z
-        "#]],
-    );
-}
-
-#[test]
-fn a_resync_deletes_what_it_did_not_see() {
-    after_base(
-        "+charts/e#5
-         begin 1
-         =databases/db
-         =datasets/t
-         =charts/c
-         end 1 dashboards",
-        &expect![[r#"
-            databases/db@1.0 applied
-            datasets/t@1.0 applied
-            charts/c@1.0 applied
-            dashboards/d@1.0 applied
-            charts/e@2.0 applied
-            databases/db@1.0 skipped
-            datasets/t@1.0 skipped
-            charts/c@1.0 skipped
-            charts/e@2.- deleted
-            --
-            database db
-            dataset t of db
-            chart c of t
-            dashboard d [c]
-        "#]],
-    );
-}
-
-#[test]
-fn a_resync_that_was_voided_or_never_begun_deletes_nothing() {
-    after_base(
-        "end 7
-         begin 1
-         begin 2
-         end 1",
-        &expect![[r#"
-            databases/db@1.0 applied
-            datasets/t@1.0 applied
-            charts/c@1.0 applied
-            dashboards/d@1.0 applied
-            --
-            database db
-            dataset t of db
-            chart c of t
-            dashboard d [c]
         "#]],
     );
 }
@@ -692,109 +459,4 @@ fn a_project_holds_only_the_kinds_that_the_configuration_allows() {
         datasets/t@1.0 rejected: project `main` may not hold datasets; allow it in the configuration, or use another project
         datasets/t@1.0 applied (reconciled)
     "#]].assert_eq(&(lines.join("\n") + "\n"));
-}
-
-#[test]
-fn the_guard_holds_the_deletes_of_a_resync_too() {
-    after_base(
-        &format!(
-            "{SIX}begin 1
-             =databases/db
-             =datasets/t
-             =dashboards/d
-             end 1"
-        ),
-        &expect![[r#"
-            databases/db@1.0 applied
-            datasets/t@1.0 applied
-            charts/c@1.0 applied
-            dashboards/d@1.0 applied
-            charts/a@2.0 applied
-            charts/b@2.0 applied
-            charts/e@2.0 applied
-            charts/f@2.0 applied
-            charts/g@2.0 applied
-            databases/db@1.0 skipped
-            datasets/t@1.0 skipped
-            dashboards/d@1.0 skipped
-            charts/a@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            charts/b@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            charts/c@1.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            charts/e@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            charts/f@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            charts/g@2.- held: an approval: 6 deletes of this kind, 5 may pass unasked
-            --
-            database db
-            dataset t of db
-            chart c of t
-            chart a of t
-            chart b of t
-            chart e of t
-            chart f of t
-            chart g of t
-            dashboard d [c]
-        "#]],
-    );
-}
-
-#[test]
-fn a_resync_that_finds_a_znode_takes_back_what_an_earlier_one_concluded() {
-    check_under(
-        Policy { deletes: Deletes::Hold, ..Policy::default() },
-        &format!(
-            "{BASE}begin 1
-             =databases/db
-             =datasets/t
-             =charts/c
-             end 1
-             begin 2
-             =dashboards/d
-             end 2 databases datasets charts"
-        ),
-        &expect![[r#"
-            databases/db@1.0 applied
-            datasets/t@1.0 applied
-            charts/c@1.0 applied
-            dashboards/d@1.0 applied
-            databases/db@1.0 skipped
-            datasets/t@1.0 skipped
-            charts/c@1.0 skipped
-            dashboards/d@1.- held: an approval: this target holds deletes
-            dashboards/d@1.- superseded (reconciled)
-            dashboards/d@1.0 skipped
-            --
-            database db
-            dataset t of db
-            chart c of t
-            dashboard d [c]
-        "#]],
-    );
-    after_base(
-        "begin 1
-         =databases/db
-         =datasets/t
-         =charts/c
-         end 1
-         begin 2
-         =dashboards/d
-         end 2 databases datasets charts
-         +dashboards/d#4 charts=3 name=two",
-        &expect![[r#"
-            databases/db@1.0 applied
-            datasets/t@1.0 applied
-            charts/c@1.0 applied
-            dashboards/d@1.0 applied
-            databases/db@1.0 skipped
-            datasets/t@1.0 skipped
-            charts/c@1.0 skipped
-            dashboards/d@1.- deleted
-            dashboards/d@1.0 applied
-            dashboards/d@1.1 applied
-            --
-            database db
-            dataset t of db
-            chart c of t
-            dashboard two [c]
-        "#]],
-    );
 }
