@@ -123,7 +123,7 @@ impl Pipeline {
         let zookeeper = zookeeper::Options { tick: options.tick, ..zookeeper::Options::default() };
         let (zookeeper, metadata) =
             tokio::join!(Zookeeper::start(zookeeper), Store::make(metadata, folder.path()));
-        let zookeeper = zookeeper.unwrap();
+        let zookeeper = zookeeper.expect("zookeeper starts");
         write_configuration(folder.path(), &zookeeper, &metadata, &options);
         let session = connect(&zookeeper.connect()).await;
         let launcher = Launcher { folder: folder.path().to_owned(), options };

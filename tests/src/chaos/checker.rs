@@ -22,6 +22,10 @@ pub(crate) enum Claim {
     OnRecord,
     /// Each application of a change has exactly one final outcome, and each change that was delivered is on record.
     OneOutcome,
+    /// The target's own order of outcomes is on record without a gap, and no older fence writes after a newer one.
+    Order,
+    /// Every version that nobody could see is counted.
+    Counted,
     /// The audit's chain holds.
     Chain,
     /// Nothing was deleted that ZooKeeper did not delete.
@@ -44,6 +48,8 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
         (Claim::AtMostOnce, at_most_once(evidence)),
         (Claim::OnRecord, on_record(evidence)),
         (Claim::OneOutcome, one_outcome(evidence)),
+        (Claim::Order, order(evidence)),
+        (Claim::Counted, counted(evidence)),
         (Claim::Chain, evidence.chain.iter().cloned().collect()),
         (Claim::Deletes, deletes(evidence)),
         (Claim::Tree, trees(evidence)),
@@ -236,6 +242,42 @@ fn one_outcome(evidence: &Evidence) -> Vec<String> {
     let unrecorded = delivered.difference(&evidence.changes).map(|id| format!("{id} is not on record"));
     let undelivered = evidence.changes.difference(&delivered).map(|id| format!("{id} was never delivered"));
     wrong.extend(unrecorded.chain(undelivered));
+    wrong
+}
+
+fn order(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (number, (sequence, _)) in (1..).zip(&evidence.sequence) {
+        if *sequence != number {
+            wrong.push(format!(
+                "outcome {number} of the target is missing or there twice: {sequence} is in its place"
+            ));
+            break;
+        }
+    }
+    for pair in evidence.sequence.windows(2) {
+        if pair[0].1 > pair[1].1 {
+            wrong.push(format!("a fence wrote after a newer one: {pair:?}"));
+        }
+    }
+    wrong
+}
+
+fn counted(evidence: &Evidence) -> Vec<String> {
+    let mut before: Option<&ChangeId> = None;
+    let mut wrong = Vec::new();
+    // The order of ids is that of lives and versions.
+    for (change, missed) in &evidence.missed {
+        let is_same_life = |before: &&ChangeId| (&before.path, before.czxid) == (&change.path, change.czxid);
+        let last = before.filter(is_same_life).and_then(|before| before.version).unwrap_or(-1);
+        let unseen = i64::from(change.version.unwrap_or(0) - last - 1);
+        if *missed != unseen {
+            wrong.push(format!(
+                "{change}: {unseen} versions were overwritten unseen, and the audit counts {missed}"
+            ));
+        }
+        before = Some(change);
+    }
     wrong
 }
 

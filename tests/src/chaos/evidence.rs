@@ -90,6 +90,10 @@ pub(crate) struct Evidence {
     pub(crate) changes: BTreeSet<String>,
     /// The outcomes on record, in order.
     pub(crate) outcomes: Vec<Outcome>,
+    /// Each outcome's place in the target's own order, with the fence that it was committed under.
+    pub(crate) sequence: Vec<(u64, (u64, i64))>,
+    /// How many versions of its znode were overwritten unseen right before this put, as the audit counts them.
+    pub(crate) missed: BTreeMap<ChangeId, i64>,
     /// What `setkeeper verify` found wrong.
     pub(crate) chain: Option<String>,
 }
@@ -110,6 +114,11 @@ impl Evidence {
         let changes = "SELECT change_id FROM audit_change WHERE path LIKE 'assets/%'";
         evidence.changes = pipeline.audit(changes).await.into_iter().flatten().collect();
         evidence.outcomes = outcomes(pipeline).await;
+        evidence.sequence = sequence(pipeline).await;
+        let missed = "SELECT change_id, missed FROM audit_change WHERE op = 'put' AND path LIKE 'assets/%'";
+        let missed = pipeline.audit(missed).await.into_iter();
+        evidence.missed =
+            missed.map(|row| (row[0].parse().expect("an id"), row[1].parse().unwrap_or(0))).collect();
         evidence.read_log(pipeline).await;
         let verified = pipeline.setkeeper(&["verify"]).await;
         evidence.chain =
@@ -229,6 +238,19 @@ async fn outcomes(pipeline: &Pipeline) -> Vec<Outcome> {
         }
     };
     pipeline.audit(sql).await.into_iter().map(outcome).collect()
+}
+
+async fn sequence(pipeline: &Pipeline) -> Vec<(u64, (u64, i64))> {
+    let place = |key: &str| {
+        let mut parts = key.rsplit('/');
+        let sequence = parts.next()?.parse().ok()?;
+        let (generation, czxid) = parts.next()?.split_once('-')?;
+        Some((sequence, (generation.parse().ok()?, czxid.parse().ok()?)))
+    };
+    let keys = pipeline.audit("SELECT outcome_key FROM audit_outcome").await;
+    let mut sequence: Vec<_> = keys.iter().map(|row| place(&row[0]).expect("an outcome's key")).collect();
+    sequence.sort_unstable();
+    sequence
 }
 
 /// The fence of an election, for those who write to the log in a watcher's stead.

@@ -135,12 +135,12 @@ pub(crate) async fn torment_zookeeper(
             return;
         }
         if chance.random_bool(0.5) {
-            zookeeper.restart().await.unwrap();
+            zookeeper.restart().await.expect("zookeeper starts");
             count(&kills.zookeeper);
         } else {
-            zookeeper.stop_process().unwrap();
+            zookeeper.stop_process().expect("zookeeper runs");
             pass(between(&mut chance, 100, 2_500)).await;
-            zookeeper.cont().unwrap();
+            zookeeper.cont().expect("zookeeper runs");
             count(&kills.stops);
         }
     }

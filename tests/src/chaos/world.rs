@@ -36,11 +36,6 @@ impl Asset {
         world.chain(some(Kind::Chart, CHARTS)).chain(some(Kind::Dashboard, 2)).collect()
     }
 
-    /// The first chart.
-    pub(crate) fn chart(n: u32) -> Asset {
-        Asset { kind: Kind::Chart, n }
-    }
-
     /// Its identity.
     pub(crate) fn uuid(self) -> Uuid {
         match self.kind {

@@ -30,7 +30,7 @@ impl Store {
         match kind {
             Metadata::Sqlite => {
                 let file = folder.join("superset.db");
-                superset::sqlite_template(&file).unwrap();
+                superset::sqlite_template(&file).expect("the template is there");
                 Store { kind, url: format!("sqlite://{}", file.display()), file: Some(file) }
             }
             Metadata::Postgres => {
@@ -43,6 +43,53 @@ impl Store {
     /// Which kind.
     pub(crate) fn kind(&self) -> Metadata {
         self.kind
+    }
+
+    /// A copy of it as it is now, while nobody writes: below `folder`, or as another database of the server.
+    pub(crate) async fn backup(&self, folder: &Path) -> String {
+        match &self.file {
+            Some(file) => {
+                let backup = folder.join("superset.backup");
+                std::fs::copy(file, &backup).expect("a copy");
+                backup.display().to_string()
+            }
+            None => {
+                let (name, backup) = (self.name(), format!("{}_backup", self.name()));
+                server()
+                    .await
+                    .psql("postgres", &clone(name, &backup))
+                    .await
+                    .expect("postgresql does as it is told");
+                backup
+            }
+        }
+    }
+
+    /// Makes it what [`Store::backup`] has copied, while nobody uses it.
+    pub(crate) async fn restore(&self, backup: &str) {
+        match &self.file {
+            Some(file) => {
+                for tail in ["-wal", "-shm"] {
+                    // Most often there is none.
+                    let _ = std::fs::remove_file(format!("{}{tail}", file.display()));
+                }
+                std::fs::copy(backup, file).expect("a copy");
+            }
+            None => {
+                let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name());
+                server().await.psql("postgres", &drop).await.expect("postgresql does as it is told");
+                server()
+                    .await
+                    .psql("postgres", &clone(backup, self.name()))
+                    .await
+                    .expect("postgresql does as it is told");
+            }
+        }
+    }
+
+    /// The name of a database of the server.
+    fn name(&self) -> &str {
+        self.url.rsplit_once('/').expect("a URL ends in the name").1
     }
 
     /// `sqlite://…` or `postgres://…`.
@@ -106,20 +153,29 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// A new database on the shared server, which ends with the test program.
-async fn postgres(name: &str) -> String {
+fn clone(from: &str, to: &str) -> String {
+    format!("CREATE DATABASE {to} TEMPLATE {from}")
+}
+
+/// The server that all tests share, which ends with the test program.
+async fn server() -> &'static Postgres {
     static SERVER: OnceCell<Postgres> = OnceCell::const_new();
-    static MAKING: Mutex<()> = Mutex::const_new(());
     let server = SERVER.get_or_init(async || {
         // No test takes the power away, so that nothing has to wait for a disk.
         let settings = [("fsync", "off"), ("full_page_writes", "off"), ("max_connections", "200")];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let options = postgres::Options { settings, ..postgres::Options::default() };
-        Postgres::start(options).await.unwrap()
+        Postgres::start(options).await.expect("postgresql does as it is told")
     });
-    let server = server.await;
+    server.await
+}
+
+/// A new database on the shared server.
+async fn postgres(name: &str) -> String {
+    static MAKING: Mutex<()> = Mutex::const_new(());
+    let server = server().await;
     // A template cannot be copied twice at once.
     let _making = MAKING.lock().await;
-    server.restore_template(name).await.unwrap();
+    server.restore_template(name).await.expect("postgresql does as it is told");
     server.url(name)
 }

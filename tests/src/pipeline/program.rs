@@ -55,10 +55,14 @@ pub(super) async fn build() {
     tokio::task::spawn_blocking(folder).await.expect("the programs are built");
 }
 
-/// Where the programs are, built the first time: `cargo test` does not hold its lock while tests run.
+/// Where the programs are: the folder `SETKEEPER_PROGRAMS`, so that a long run keeps those that it began with; else
+/// they are built the first time, as `cargo test` does not hold its lock while tests run.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("SETKEEPER_PROGRAMS") {
+            return PathBuf::from(folder);
+        }
         let test = std::env::current_exe().expect("this program has a path");
         let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
         let target = profile.parent().expect("target/<profile>");

@@ -52,6 +52,8 @@ fn good() -> Evidence {
             outcome(GONE, "deleted"),
             outcome(B0, "applied"),
         ],
+        sequence: [1, 2, 3, 4].map(|sequence| (sequence, (1, 5))).into(),
+        missed: [A0, A1, B0].map(|change| (id(change), 0)).into(),
         chain: None,
     }
 }
@@ -106,7 +108,9 @@ fn an_effect_that_is_repeated_or_undone_is_found() {
 fn an_effect_without_its_outcome_and_an_outcome_without_its_effect_are_found() {
     names(&[Claim::OnRecord, Claim::OneOutcome], |evidence| drop(evidence.outcomes.remove(1)));
     names(&[Claim::OnRecord], |evidence| evidence.outcomes[1].verdict = "unchanged".to_owned());
-    names(&[Claim::OnRecord], |evidence| drop(evidence.effects.remove(0)));
+    names(&[Claim::OnRecord], |evidence| {
+        evidence.effects.remove(0);
+    });
     names(&[Claim::OnRecord], |evidence| evidence.outcomes[2].verdict = "skipped".to_owned());
 }
 
@@ -130,13 +134,30 @@ fn a_change_that_is_not_on_record_or_only_there_is_found() {
 }
 
 #[test]
+fn a_gap_in_the_targets_order_and_an_old_fence_are_found() {
+    names(&[Claim::Order], |evidence| {
+        evidence.sequence.remove(1);
+    });
+    names(&[Claim::Order], |evidence| evidence.sequence[1].0 = 1);
+    names(&[Claim::Order], |evidence| evidence.sequence[3].1 = (1, 4));
+}
+
+#[test]
+fn a_version_that_nobody_saw_and_nobody_counted_is_found() {
+    names(&[Claim::Counted], |evidence| drop(evidence.missed.remove(&id(A0))));
+    names(&[Claim::Counted], |evidence| drop(evidence.missed.insert(id(B0), 1)));
+}
+
+#[test]
 fn a_broken_chain_is_found() {
     names(&[Claim::Chain], |evidence| evidence.chain = Some("row 3 was altered".to_owned()));
 }
 
 #[test]
 fn a_delete_that_nobody_made_is_found() {
-    names(&[Claim::Deletes], |evidence| drop(evidence.journal.remove(2)));
+    names(&[Claim::Deletes], |evidence| {
+        evidence.journal.remove(2);
+    });
     // A delete before the number was written is no reason either.
     names(&[Claim::Deletes], |evidence| evidence.journal[2].n = 1);
     // A move is none.
