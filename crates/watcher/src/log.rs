@@ -289,7 +289,7 @@ impl Log {
 pub struct Saved {
     /// What it is at.
     pub state: Option<State>,
-    /// Why it froze for good, if it has in this generation or an earlier one.
+    /// Why it froze for good, until a watcher has begun its term in an approved generation.
     pub frozen: Option<State>,
     /// The log before this position is in the checkpoint and may be trimmed.
     pub checkpoint: Option<Position>,
@@ -303,12 +303,16 @@ pub struct Saved {
 /// The queue cannot be read.
 pub async fn saved(queue: &Queue, env: &str) -> Result<Saved, StoreError> {
     let tree = Topic::Tree.name(env);
-    let state = |bytes: Option<Vec<u8>>| bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let read = |bytes: Option<Vec<u8>>| -> Option<State> { serde_json::from_slice(&bytes?).ok() };
+    let (state, frozen) =
+        (read(queue.latest_one(&tree, STATE).await?), read(queue.latest_one(&tree, FROZEN).await?));
+    // The verdict stays saved; what was approved since outdates it.
+    let holds = |frozen: &State| state.as_ref().is_none_or(|state| state.generation <= frozen.generation);
     let head = queue.latest_one(&tree, CHECKPOINT).await?.map(|head| (CHECKPOINT.to_owned(), head));
     let known = Known::load(head.as_slice());
     Ok(Saved {
-        state: state(queue.latest_one(&tree, STATE).await?),
-        frozen: state(queue.latest_one(&tree, FROZEN).await?),
+        frozen: frozen.filter(holds),
+        state,
         checkpoint: known.as_ref().map(|known| known.position),
         generation: known.and_then(|known| known.generation),
     })

@@ -30,6 +30,8 @@ async fn approved(bench: &mut Bench, frozen: super::bench::Running) {
     assert_eq!(&printed[..2], ["term of generation 2", "resync begins"]);
     bench.put("after", "1").await;
     bench.until_equal().await;
+    let saved = watcher::saved(&bench.queue, "test").await.expect("the table");
+    assert_eq!(saved.frozen, None, "what was approved is not shown as frozen any more");
     running.stop().await;
 }
 
