@@ -215,9 +215,7 @@ impl Status {
         };
         match session.generation().await {
             Ok(Some(generation)) => self.generation = Some(generation),
-            Ok(None) => {
-                self.troubles.push(format!("{} is not there: `setkeeper init` makes it", session.root()))
-            }
+            Ok(None) => self.trouble(&zk::ReadError::NotInitialised { root: session.root().to_owned() }),
             Err(error) => self.trouble(&error),
         }
         if self.generation.is_some() {

@@ -29,10 +29,6 @@ impl Report {
         self.0.push(Looked { what: what.to_owned(), fine: false, says: chain(error).join(": ") });
     }
 
-    fn bad_text(&mut self, what: &str, says: impl Into<String>) {
-        self.0.push(Looked { what: what.to_owned(), fine: false, says: says.into() });
-    }
-
     async fn zookeeper(&mut self, config: &Config) {
         let session = match zk::Session::connect(&config.zookeeper).await {
             Ok(session) => session,
@@ -42,8 +38,9 @@ impl Report {
             Ok(Some(generation)) => {
                 self.fine("zookeeper", format!("{} stands, generation {generation}", session.root()));
             }
-            Ok(None) => self
-                .bad_text("zookeeper", format!("{} is not there: `setkeeper init` makes it", session.root())),
+            Ok(None) => {
+                self.bad("zookeeper", &zk::ReadError::NotInitialised { root: session.root().to_owned() });
+            }
             Err(error) => self.bad("zookeeper", &error),
         }
     }

@@ -104,12 +104,19 @@ async fn known_generation(config: &Config) -> Result<u64, Failure> {
             applier::status(&database, target.ledger_schema()).await.map_err(|error| unreachable(&error))?;
         highest = highest.max(status.watcher.map_or(0, |fence| fence.generation));
     }
-    if let Ok(database) = config.audit.database.connect_existing().await
-        && let Ok(status) = auditor::Audit::new(database).status().await
-    {
-        highest = highest.max(status.fence.generation);
-    }
-    Ok(highest)
+    let database = match config.audit.database.connect_existing().await {
+        Ok(database) => database,
+        // Nothing was ever recorded. Any other failure says nothing of what is.
+        Err(sql::ConnectError::Missing { .. }) => return Ok(highest),
+        Err(error) => return Err(unreachable(&error)),
+    };
+    let status = match auditor::Audit::new(database).status().await {
+        Ok(status) => status,
+        Err(auditor::ReadError::Empty { .. }) => return Ok(highest),
+        Err(error) => return Err(unreachable(&error)),
+    };
+    let watcher = status.watcher.map_or(0, |fence| fence.generation);
+    Ok(highest.max(status.fence.generation).max(watcher))
 }
 
 async fn approve_deletes(
