@@ -13,6 +13,7 @@ mod torment;
 mod world;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -88,7 +89,7 @@ fn from_environment(name: &str, default: u64) -> u64 {
 fn report(evidence: &Evidence, kills: &Kills, troubles: usize, tormented: Duration, all: Duration) {
     println!(
         "{} kills ({} workers, {} at fail points, {} ZooKeeper; {} zombies, {} stops of ZooKeeper) in {tormented:.1?}; \
-         {} writes ({troubles} in trouble), {} deliveries ({} resyncs), {} outcomes, {} effects; all in {all:.1?}",
+         {} writes ({troubles} in trouble), {} deliveries ({} again, {} resyncs), {} outcomes, {} effects; all in {all:.1?}",
         kills.dead(),
         kills.killed.get(),
         kills.failed.get(),
@@ -97,6 +98,7 @@ fn report(evidence: &Evidence, kills: &Kills, troubles: usize, tormented: Durati
         kills.stops.get(),
         evidence.journal.len(),
         evidence.deliveries.len(),
+        evidence.deliveries.len() - evidence.deliveries.iter().collect::<BTreeSet<_>>().len(),
         evidence.resyncs,
         evidence.outcomes.len(),
         evidence.effects.len(),
