@@ -84,6 +84,11 @@ pub(crate) fn decide(work: &Work, facts: Facts<'_>) -> Result<Plan, Shortfall> {
             for read in records {
                 fold.record(read)?;
             }
+            // Without records it is a jump over what the log has lost, perhaps the middle of the resync that was open:
+            // what stood there would be missed, so its end must not count.
+            if records.is_empty() {
+                fold.stream.resync = None;
+            }
             fold.stream.position = Some(*next);
         }
         Work::Reconcile(selection) => fold.reconcile(*selection)?,

@@ -226,7 +226,7 @@ impl Applier {
                         self.reconcile(Selection::Pending).await?;
                     }
                     let first = self.first().await?;
-                    self.target.forget_deletes(first.offset).await?;
+                    self.target.forget_deletes(first.offset, self.fence).await?;
                 }
                 Some(batch) => {
                     position = self.take(batch.map_err(|error| self.lost(&position, error))?).await?
@@ -340,7 +340,7 @@ impl Applier {
         let appended = self.queue.append(&self.outcomes, None, &entries).await;
         appended.map_err(|source| Error::Relay { topic: topic(), source })?;
         fail::pass(self.fail(), FailPoint::AfterAck);
-        Ok(self.target.forget_outcomes(last.unsigned_abs()).await?)
+        Ok(self.target.forget_outcomes(last.unsigned_abs(), self.fence).await?)
     }
 
     fn fail(&self) -> Option<Fail> {

@@ -433,25 +433,26 @@ impl Target {
     /// Forgets the outcomes up to a sequence, once they are safe elsewhere.
     ///
     /// # Errors
-    /// The database said no.
-    pub async fn forget_outcomes(&self, up_to: u64) -> Result<(), ApplyError> {
+    /// A newer applier is at work, or the database said no.
+    pub async fn forget_outcomes(&self, up_to: u64, fence: Fence) -> Result<(), ApplyError> {
         let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
-        let tidied = transact::tidy(&self.database, &self.tables, Some(up_to), None).await;
-        tidied.map_err(|source| ApplyError::Sql { target: self.config.name.clone(), source: source.into() })
+        let tidied = transact::tidy(&self.database, &self.tables, fence, Some(up_to), None).await;
+        tidied.map_err(|failure| self.error(fence, failure))
     }
 
     /// Forgets deletes that can neither come again, since the log starts after them at offset `log_starts`, nor
     /// count for the guard any more.
     ///
     /// # Errors
-    /// The database said no.
-    pub async fn forget_deletes(&mut self, log_starts: i64) -> Result<(), ApplyError> {
+    /// A newer applier is at work, or the database said no.
+    pub async fn forget_deletes(&mut self, log_starts: i64, fence: Fence) -> Result<(), ApplyError> {
         let before = Millis(self.ledger.stream.effective.0 - self.config.policy.guard_window);
         if !self.ledger.forget_tombstones(log_starts, before) {
             return Ok(());
         }
-        let tidied = transact::tidy(&self.database, &self.tables, None, Some((log_starts, before))).await;
-        tidied.map_err(|source| ApplyError::Sql { target: self.config.name.clone(), source: source.into() })
+        let tombstones = Some((log_starts, before));
+        let tidied = transact::tidy(&self.database, &self.tables, fence, None, tombstones).await;
+        tidied.map_err(|failure| self.error(fence, failure))
     }
 
     fn error(&self, fence: Fence, failure: Failure) -> ApplyError {

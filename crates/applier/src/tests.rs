@@ -2,6 +2,7 @@
 
 mod deletes;
 mod hazards;
+mod jumps;
 mod notation;
 mod property;
 mod pure;

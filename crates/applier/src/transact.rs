@@ -189,7 +189,11 @@ async fn settle_unknown(
     plan: &Plan,
     unknown: CommitError,
 ) -> Result<(), Failure> {
-    let mut transaction = database.begin(Mode::Read).await?;
+    // A newer applier may have come to the very same end: then it is its commit that stands there, with its outcomes.
+    let mut transaction = database.begin(Mode::Write).await?;
+    if !ledger::raise_fence(&terms.tables, &mut transaction, terms.fence).await? {
+        return Err(Failure::Fenced);
+    }
     let stands = ledger::stream(&terms.tables, &mut transaction).await?;
     transaction.rollback().await;
     if stands == plan.stream { Ok(()) } else { Err(Failure::Lost(unknown)) }
@@ -251,20 +255,24 @@ pub(crate) async fn unrelayed(
 pub(crate) async fn tidy(
     database: &Database,
     tables: &Tables,
+    fence: Fence,
     relayed: Option<i64>,
     tombstones: Option<(i64, Millis)>,
-) -> Result<(), sql::Error> {
+) -> Result<(), Failure> {
     let mut transaction = database.begin(Mode::Write).await?;
+    // In a database restored meanwhile the same sequences may be a newer applier's, not relayed yet.
+    if !ledger::raise_fence(tables, &mut transaction, fence).await? {
+        return Err(Failure::Fenced);
+    }
     if let Some(up_to) = relayed {
         outbox::forget(tables, &mut transaction, up_to).await?;
     }
     if let Some((log_starts, before)) = tombstones {
         ledger::forget_tombstones(tables, &mut transaction, log_starts, before).await?;
     }
-    let commit = transaction.commit().await;
-    commit.or_else(|error| match error {
-        CommitError::NotCommitted(error) => Err(error),
+    match transaction.commit().await {
         // Done twice, it does nothing the second time.
-        CommitError::Unknown(_) => Ok(()),
-    })
+        Ok(()) | Err(CommitError::Unknown(_)) => Ok(()),
+        Err(CommitError::NotCommitted(error)) => Err(Failure::Sql(error)),
+    }
 }
