@@ -6,5 +6,6 @@ mod data;
 mod examples;
 mod export;
 mod hard;
+mod living;
 mod oracle;
 mod site;

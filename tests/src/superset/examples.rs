@@ -6,6 +6,7 @@ use asset::bundle::Bundle;
 use asset::{Document, Kind};
 use serde_json::json;
 
+use super::export::Documents;
 use super::site::Site;
 use super::{bundle, data, export};
 use crate::pipeline::{Metadata, Options};
@@ -35,13 +36,31 @@ async fn examples(metadata: Metadata) {
     for (resource, count) in [("database", 1), ("dataset", 17), ("chart", 82), ("dashboard", 7)] {
         assert_eq!(site.count(&site.admin, resource).await, count, "{resource}s listed");
     }
-    export::assert_same(&site.exported().await, &export::expected(&pushed));
+    let expected = export::expected(&pushed);
+    assert_eq!(expected.len(), 107);
+    export::assert_same(&site.exported().await, &expected);
     let dataset = site.id("tables", GAMES).await;
     let rows = site.query(&site.admin, dataset, "genre", "count").await;
     assert_eq!(rows, Ok(json!([{"genre": "Puzzle", "count": 7}, {"genre": "Racing", "count": 3}])));
     one_right_shows_one_dataset_and_what_is_drawn_from_it(&site, &pushed, dataset).await;
-    site.push(&files).await;
+    what_superset_exports_can_be_pushed(&site, &expected).await;
     site.pipeline.must(&["verify"]).await;
+}
+
+/// The export names this Superset's ids, the bundle those of another one: other documents, the same rows.
+async fn what_superset_exports_can_be_pushed(site: &Site, expected: &Documents) {
+    let rows = "SELECT position_json, json_metadata, changed_on FROM dashboards ORDER BY id";
+    let before = site.pipeline.superset(rows).await;
+    let export = site.pipeline.folder().join("export.zip");
+    let export = export.to_str().expect("UTF-8");
+    let printed = site.pipeline.must(&["push", export, "--wait", "-o", "json"]).await;
+    let printed: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    let outcomes = printed["outcomes"].as_array().expect("outcomes");
+    let other: Vec<_> = outcomes.iter().filter(|outcome| outcome["verdict"] != "unchanged").collect();
+    assert!(!outcomes.is_empty() && other.is_empty(), "all of {} unchanged, but {other:#?}", outcomes.len());
+    assert_eq!(site.pipeline.superset(rows).await, before);
+    export::assert_same(&site.exported().await, expected);
+    site.pipeline.must(&["push", export, "--dry-run"]).await;
 }
 
 async fn one_right_shows_one_dataset_and_what_is_drawn_from_it(site: &Site, pushed: &Bundle, dataset: i64) {

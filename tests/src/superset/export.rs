@@ -247,3 +247,24 @@ fn name_keys(map: &mut Map<String, Value>, charts: &BTreeMap<i64, String>) {
     let named = std::mem::take(map).into_iter();
     *map = named.filter_map(|(id, value)| Some((charts.get(&id.parse().ok()?)?.clone(), value))).collect();
 }
+
+#[test]
+fn the_comparison_sees_one_changed_key_and_one_wrong_chart() {
+    let uri = "postgresql://nobody@127.0.0.1:1/none";
+    let mut files = super::bundle::demo(uri);
+    let before = expected(&super::bundle::read(&files));
+    let dashboard = files.get_mut("dashboards/shop.yaml").expect("the demo has a dashboard");
+    let text = String::from_utf8(dashboard.clone()).expect("UTF-8");
+    let (chart, other) =
+        ("uuid: 5d0c6f0e-2f60-4d5e-8d0b-0e6f7c1a0011", "uuid: 5d0c6f0e-2f60-4d5e-8d0b-0e6f7c1a0019");
+    assert!(text.contains(chart) && text.contains("published: true"));
+    *dashboard = text.replace(chart, other).replace("published: true", "published: false").into_bytes();
+    let after = expected(&super::bundle::read(&files));
+    let mut found = Vec::new();
+    for (key, document) in &before {
+        differences(&key.0.to_string(), document, &after[key], &mut found);
+    }
+    let places: Vec<_> = found.iter().filter_map(|difference| difference.split(':').next()).collect();
+    let meta = "dashboard.position.CHART-revenue.meta";
+    assert_eq!(places, [&format!("{meta}.chartId"), &format!("{meta}.uuid"), "dashboard.published"]);
+}
