@@ -6,8 +6,13 @@
 
 mod bad_input;
 mod command_line;
+mod guard;
 mod lives;
+mod losses;
+mod pauses;
 mod references;
+mod restores;
+mod resyncs;
 mod secrets;
 mod together;
 mod world;

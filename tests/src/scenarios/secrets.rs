@@ -35,7 +35,8 @@ async fn a_clear_secret_shows_up_nowhere_but_in_zookeeper_and_the_queue(w: World
     // Where nothing of ours belongs, and where a name itself is one.
     let odd = w.pipeline.put_bytes(&w.at("widgets/a"), uri.to_string().as_bytes()).await;
     w.becomes(&odd, "rejected").await;
-    w.applied("databases/a", &good).await;
+    let mended = w.put("databases/a", &good).await;
+    w.becomes(&mended, "unchanged").await;
     shows_nowhere(w.pipeline, CANARY).await;
 }
 
