@@ -112,8 +112,8 @@ pub enum OpenError {
     },
     /// Another target's ledger: a cloned database.
     #[error(
-        "open target `{target}`: its database holds the ledger of target `{found}`; if it is a copy, give it its \
-         own name with `setkeeper rebind`, else correct the target's url"
+        "open target `{target}`: its database holds the ledger of target `{found}`; if it is a copy, drop its \
+         four tables setkeeper_* and run `setkeeper init-db`, else correct the target's name or url"
     )]
     OtherTarget {
         /// The target.
@@ -123,8 +123,8 @@ pub enum OpenError {
     },
     /// The SECRET_KEY is not this Superset's.
     #[error(
-        "open target `{target}`: a secret that Superset stored cannot be decrypted; correct `secret_key_file`: it \
-         must hold the SECRET_KEY that this Superset runs with"
+        "open target `{target}`: a secret that Superset stored cannot be decrypted; correct the target's `secret_key`: it \
+         must lead to the SECRET_KEY that this Superset runs with"
     )]
     SecretKey {
         /// The target.

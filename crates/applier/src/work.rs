@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use asset::{Document, Kind, SecretRef, Strength};
-use change::{Change, ChangeId, Fence, Lifetime, Op, Place, Record, ZnodePath, sha256_hex};
+use change::{Change, ChangeId, Fence, Lifetime, Op, Place, Record, Waiting, ZnodePath, sha256_hex};
 use uuid::Uuid;
 
 use crate::book::{Edge, Entry, Ledger, Pending, State, Until, Want};
@@ -118,6 +118,13 @@ pub(crate) enum Parsed {
 }
 
 impl Parsed {
+    fn approved(&self) -> Option<&ZnodePath> {
+        match self {
+            Parsed::Other { approves, .. } => approves.as_ref().map(|approval| &approval.path),
+            Parsed::Document(_) | Parsed::Rejected(_) => None,
+        }
+    }
+
     pub(crate) fn document(&self) -> Option<&Document> {
         match self {
             Parsed::Document(document) => Some(document),
@@ -215,7 +222,7 @@ fn may_go(entry: &Entry, brief: &mut Brief, touched: &mut BTreeSet<Uuid>) {
 
 fn select(selection: Selection, ledger: &Ledger, brief: &mut Brief, touched: &mut BTreeSet<Uuid>) {
     let waits_for_secret = |state: &State| match state {
-        State::Held { waiting } => waiting.iter().any(|each| matches!(each, change::Waiting::Secret { .. })),
+        State::Held { waiting } => waiting.iter().any(|each| matches!(each, Waiting::Secret { .. })),
         State::New | State::Rejected { .. } => false,
     };
     for (path, entry) in ledger.entries() {
@@ -241,10 +248,13 @@ fn add_pending(ledger: &Ledger, brief: &mut Brief, touched: &mut BTreeSet<Uuid>)
         Some((path, entry, entry.pending.as_ref()?))
     });
     let mut open: Vec<(&ZnodePath, &Entry, &Pending)> = pending.collect();
+    let approved: BTreeSet<ZnodePath> = brief.parsed.values().filter_map(Parsed::approved).cloned().collect();
     loop {
         let before = open.len();
         open.retain(|(path, entry, pending)| {
-            let concerned = brief.retry.contains(*path) || is_concerned(pending, touched);
+            let has_touched = entry.applied_asset().is_some_and(|(_, uuid)| touched.contains(&uuid));
+            let is_named = brief.retry.contains(*path) || approved.contains(*path) || has_touched;
+            let concerned = is_named || is_concerned(pending, touched);
             if concerned {
                 may_go(entry, brief, touched);
                 add_document(pending, brief);
@@ -259,19 +269,17 @@ fn add_pending(ledger: &Ledger, brief: &mut Brief, touched: &mut BTreeSet<Uuid>)
 }
 
 fn is_concerned(pending: &Pending, touched: &BTreeSet<Uuid>) -> bool {
-    let own = match &pending.want {
-        Want::Put { asset, .. } => touched.contains(&asset.1),
-        Want::Delete => return true,
+    match &pending.want {
+        Want::Put { asset, .. } if touched.contains(&asset.1) => return true,
+        Want::Put { .. } | Want::Delete => {}
         Want::Nonsense => return false,
-    };
-    own || match &pending.state {
+    }
+    match &pending.state {
         State::New => true,
         State::Held { waiting } => waiting.iter().any(|each| match each {
-            change::Waiting::Reference { uuid, .. } => touched.contains(uuid),
-            change::Waiting::Secret { .. } => false,
-            change::Waiting::DeleteGuard { .. }
-            | change::Waiting::StillUsed { .. }
-            | change::Waiting::Policy => true,
+            Waiting::Reference { uuid, .. } => touched.contains(uuid),
+            Waiting::StillUsed { .. } => true,
+            Waiting::Secret { .. } | Waiting::DeleteGuard { .. } | Waiting::Policy => false,
         }),
         State::Rejected { until, .. } => *until == Until::NameIsFree,
     }

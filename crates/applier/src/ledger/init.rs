@@ -10,7 +10,7 @@ pub enum InitError {
     /// Another target's ledger is there: a cloned database.
     #[error(
         "make the ledger of target `{wanted}` in {database}: it holds the ledger of target `{found}`; if this is a \
-         copy of that database, give it its own name with `setkeeper rebind`"
+         copy of that database, drop its four tables setkeeper_* first"
     )]
     OtherTarget {
         /// Which database.

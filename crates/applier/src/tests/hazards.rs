@@ -292,3 +292,55 @@ fn a_status_tells_what_waits_and_why() {
         assert_eq!(status.position.map(|position| position.offset), Some(3));
     });
 }
+
+/// A trigger that ends the session while it commits: the client cannot know what became of the transaction.
+const CUT_AT_COMMIT: &str = "
+CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER cut AFTER UPDATE ON setkeeper_stream DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (OLD.sequence <> NEW.sequence) EXECUTE FUNCTION cut();";
+
+#[tokio::test]
+async fn a_connection_lost_in_commit_is_settled_by_what_the_ledger_says() {
+    let mut road = Road::new(On::Postgres).await;
+    road.by_hand(CUT_AT_COMMIT).await;
+    road.append(BASE).await;
+    let mut applier = road.applier().await;
+    let error = applier.step().await.expect_err("cut off");
+    assert!(matches!(error, Error::Apply(ApplyError::Commit { .. } | ApplyError::Sql { .. })), "{error:?}");
+    assert_eq!(error.advice(), Advice::Restart);
+    assert_eq!(road.lines("SELECT count(*) FROM slices").await, ["0"]);
+    road.by_hand("DROP TRIGGER cut ON setkeeper_stream").await;
+    road.run().await;
+    assert_eq!(road.told().await.len(), 4);
+    assert_eq!(road.lines("SELECT slice_name FROM slices").await, ["c"]);
+}
+
+#[tokio::test]
+async fn an_upgrade_of_superset_under_a_running_worker_ends_its_term() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        let mut applier = road.applier().await;
+        road.append(BASE).await;
+        road.by_hand("UPDATE alembic_version SET version_num = 'another'").await;
+        let error = applier.step().await.expect_err("upgraded");
+        assert!(matches!(error, Error::Apply(ApplyError::Upgraded { .. })), "{error}");
+        assert_eq!(error.advice(), Advice::Restart);
+    }
+}
+
+#[tokio::test]
+async fn old_deletes_are_forgotten_once_neither_the_log_nor_the_guard_needs_them() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        road.append(&format!("{BASE}-dashboards/d\nafter 20m\n+charts/e#5")).await;
+        road.run().await;
+        let mut target =
+            Target::open(road.database.clone(), road.config.target.clone()).await.expect("a target");
+        let graves = "SELECT count(*) FROM setkeeper_asset WHERE applied_change IS NULL";
+        target.forget_deletes(2, road.fence).await.expect("too early");
+        assert_eq!(road.lines(graves).await, ["1"]);
+        target.forget_deletes(3, road.fence).await.expect("forgotten");
+        assert_eq!(road.lines(graves).await, ["0"]);
+    }
+}

@@ -460,3 +460,16 @@ fn a_project_holds_only_the_kinds_that_the_configuration_allows() {
         datasets/t@1.0 applied (reconciled)
     "#]].assert_eq(&(lines.join("\n") + "\n"));
 }
+
+#[test]
+fn a_document_beyond_the_bound_is_rejected() {
+    check_under(
+        Policy { document_max: 100, ..Policy::default() },
+        "+//settings/config/SHORT 1\n+databases/db#1",
+        &expect![[r#"
+            //settings/config/SHORT@1.0 applied
+            databases/db@2.0 rejected: the znode holds 133 bytes, more than 100; store the document as gzip, or split it
+            --
+        "#]],
+    );
+}
