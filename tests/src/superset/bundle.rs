@@ -17,7 +17,7 @@ pub(super) const EXAMPLES_DATABASE: &str = "a2dc77af-e654-49bb-b321-40f6b559a1ee
 /// Superset 5.0's own examples, with the database that they lack. Their `data:` is left out: it is not
 /// configuration, and Superset's importer would go and load it.
 pub(super) fn examples(uri: &str) -> Files {
-    let mut files = folder(&testbed::superset::examples().unwrap());
+    let mut files = folder(&testbed::superset::examples().expect("setup has fetched them"));
     for bytes in files.values_mut() {
         *bytes = without(bytes, "data:");
     }

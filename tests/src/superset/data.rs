@@ -9,13 +9,13 @@ pub(super) async fn database(name: &str, sql: &str) -> &'static Postgres {
     let server = SERVER.get_or_init(async || {
         let settings = vec![("fsync".to_owned(), "off".to_owned())];
         let options = postgres::Options { settings, ..postgres::Options::default() };
-        let server = Postgres::start(options).await.unwrap();
+        let server = Postgres::start(options).await.expect("postgresql starts");
         guard(&server).await;
         server
     });
     let server = server.await;
-    server.create_database(name).await.unwrap();
-    server.psql(name, sql).await.unwrap();
+    server.create_database(name).await.expect("postgresql takes it");
+    server.psql(name, sql).await.expect("postgresql takes it");
     server
 }
 
@@ -24,5 +24,5 @@ async fn guard(server: &Postgres) {
          SELECT format($$COPY (VALUES ('host all +guarded 127.0.0.1/32 scram-sha-256'), \
          ('host all all 127.0.0.1/32 trust')) TO %L$$, current_setting('hba_file')) \\gexec\n\
          SELECT pg_reload_conf();";
-    server.psql("postgres", rules).await.unwrap();
+    server.psql("postgres", rules).await.expect("postgresql takes it");
 }

@@ -64,10 +64,10 @@ async fn what_superset_exports_can_be_pushed(site: &Site, expected: &Documents) 
 }
 
 async fn one_right_shows_one_dataset_and_what_is_drawn_from_it(site: &Site, pushed: &Bundle, dataset: i64) {
-    let role = site.superset.create_role(&site.admin, "gamers").await.unwrap();
-    let gamma = site.superset.roles(&site.admin).await.unwrap()["Gamma"];
-    site.superset.create_user(&site.admin, "gina", "secret", &[gamma, role]).await.unwrap();
-    let gina = site.superset.login("gina", "secret").await.unwrap();
+    let role = site.superset.create_role(&site.admin, "gamers").await.expect("superset answers");
+    let gamma = site.superset.roles(&site.admin).await.expect("superset answers")["Gamma"];
+    site.superset.create_user(&site.admin, "gina", "secret", &[gamma, role]).await.expect("superset answers");
+    let gina = site.superset.login("gina", "secret").await.expect("superset answers");
     for resource in ["database", "dataset", "chart", "dashboard"] {
         assert_eq!(site.count(&gina, resource).await, 0, "{resource}s before the grant");
     }
@@ -75,7 +75,7 @@ async fn one_right_shows_one_dataset_and_what_is_drawn_from_it(site: &Site, push
     assert_eq!(refused.map_err(|(status, _)| status), Err(403));
     let right =
         site.permission("datasource_access", &format!("[examples].[video_game_sales](id:{dataset})")).await;
-    site.superset.grant(&site.admin, role, &[right]).await.unwrap();
+    site.superset.grant(&site.admin, role, &[right]).await.expect("superset answers");
     let (charts, dashboards) = drawn_from(pushed, GAMES);
     assert!(charts.len() > 1 && !dashboards.is_empty(), "{charts:?} {dashboards:?}");
     assert_eq!(site.listed(&gina, "dataset").await, [GAMES.to_owned()].into());

@@ -17,7 +17,8 @@ pub(super) type Documents = BTreeMap<(Kind, String), Value>;
 impl Site {
     /// What Superset exports, without the ids of its rows.
     pub(super) async fn exported(&self) -> Documents {
-        let (status, zip) = self.superset.get_bytes(&self.admin, "/api/v1/assets/export/").await.unwrap();
+        let (status, zip) =
+            self.superset.get_bytes(&self.admin, "/api/v1/assets/export/").await.expect("superset answers");
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&zip));
         let file = self.pipeline.folder().join("export.zip");
         std::fs::write(&file, zip).expect("writable");

@@ -50,7 +50,7 @@ async fn revenue(server: &Postgres) -> Value {
     // One digit after the point, as Python writes these sums.
     let sql = "SELECT json_agg(json_build_object('region', region, 'revenue', revenue) ORDER BY revenue DESC) \
                FROM (SELECT region, SUM(amount)::numeric(12, 1) AS revenue FROM orders GROUP BY region) r";
-    serde_json::from_str(&server.psql("shop", sql).await.unwrap()).expect("JSON")
+    serde_json::from_str(&server.psql("shop", sql).await.expect("postgresql takes it")).expect("JSON")
 }
 
 /// Prints how long a change takes from ZooKeeper's commit to the first answer that has it.
@@ -90,11 +90,11 @@ async fn a_change_is_served_at_once(site: &Site, chart: i64) {
 async fn one_who_may_see_orders(site: &Site) -> Token {
     let dataset = site.id("tables", ORDERS_UUID).await;
     let right = site.permission("datasource_access", &format!("[shop].[orders](id:{dataset})")).await;
-    let role = site.superset.create_role(&site.admin, "orders").await.unwrap();
-    site.superset.grant(&site.admin, role, &[right]).await.unwrap();
-    let gamma = site.superset.roles(&site.admin).await.unwrap()["Gamma"];
-    site.superset.create_user(&site.admin, "gina", "secret", &[gamma, role]).await.unwrap();
-    site.superset.login("gina", "secret").await.unwrap()
+    let role = site.superset.create_role(&site.admin, "orders").await.expect("superset answers");
+    site.superset.grant(&site.admin, role, &[right]).await.expect("superset answers");
+    let gamma = site.superset.roles(&site.admin).await.expect("superset answers")["Gamma"];
+    site.superset.create_user(&site.admin, "gina", "secret", &[gamma, role]).await.expect("superset answers");
+    site.superset.login("gina", "secret").await.expect("superset answers")
 }
 
 async fn names_change_and_rights_stay(
@@ -110,7 +110,7 @@ async fn names_change_and_rights_stay(
     };
     assert_eq!(sees().await, ([1, 2], 1));
     let view = "CREATE VIEW sales AS SELECT * FROM orders; GRANT SELECT ON sales TO shop";
-    server.psql("shop", view).await.unwrap();
+    server.psql("shop", view).await.expect("postgresql takes it");
     edit(site, ORDERS, "table_name", json!("sales")).await;
     let perms = "SELECT DISTINCT s.perm, s.datasource_name FROM slices s JOIN tables t ON t.id = s.datasource_id \
                  WHERE s.perm = t.perm AND t.table_name IN ('orders', 'sales')";
@@ -144,7 +144,7 @@ async fn a_rotated_password_is_used_without_a_restart(
     await_rows(site, held, &["0"]).await;
     assert_eq!(site.chart_data(chart).await.as_ref(), Ok(wanted));
 
-    server.psql("shop", "ALTER ROLE shop PASSWORD 'rotated пароль @:/'").await.unwrap();
+    server.psql("shop", "ALTER ROLE shop PASSWORD 'rotated пароль @:/'").await.expect("postgresql takes it");
     let refused = site.chart_data(chart).await.expect_err("the old password is no good");
     assert!(refused.1.to_string().contains("password"), "{refused:?}");
     std::fs::write(&file, "rotated пароль @:/").expect("writable");
@@ -170,7 +170,8 @@ async fn a_rotated_password_is_used_without_a_restart(
 
 async fn what_is_deleted_is_gone(site: &Site, chart: i64) {
     site.pipeline.must(&["rm", BY_REGION, "-m", "no longer needed", "--wait"]).await;
-    let (status, _) = site.superset.get(&site.admin, &format!("/api/v1/chart/{chart}")).await.unwrap();
+    let (status, _) =
+        site.superset.get(&site.admin, &format!("/api/v1/chart/{chart}")).await.expect("superset answers");
     assert_eq!(status, 404);
     let charts = site.get("/api/v1/dashboard/shop/charts").await;
     assert_eq!(charts["result"].as_array().map(Vec::len), Some(2), "{charts}");

@@ -83,15 +83,18 @@ fn allow(imported: &mut Tables, pushed: &Tables) {
 async fn imported(bundles: &[Files]) -> Tables {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("superset.db");
-    testbed::superset::sqlite_template(&file).unwrap();
+    testbed::superset::sqlite_template(&file).expect("setup has made it");
     let server = Server { dir: Some(folder.path().join("server")), ..Server::default() };
-    let superset = Superset::start(Served::Sqlite(file.clone()), server).await.unwrap();
-    let admin = superset.login(ADMIN, ADMIN_PASSWORD).await.unwrap();
+    let superset = Superset::start(Served::Sqlite(file.clone()), server).await.expect("superset starts");
+    let admin = superset.login(ADMIN, ADMIN_PASSWORD).await.expect("superset answers");
     // Twice: the first time, a null becomes the column's default, and charts get the rights that their dataset had
     // before; the second time, as in every import after it, both are what the bundle says.
     for files in bundles.iter().chain(bundles) {
         let zip = bundle::zip(files);
-        let answer = superset.post_zip(&admin, "/api/v1/assets/import/", "bundle", zip).await.unwrap();
+        let answer = superset
+            .post_zip(&admin, "/api/v1/assets/import/", "bundle", zip)
+            .await
+            .expect("superset answers");
         let log = || std::fs::read_to_string(folder.path().join("server/log")).unwrap_or_default();
         assert_eq!(answer.0, 200, "{}", log());
     }

@@ -31,8 +31,8 @@ impl Site {
             Some(file) => Served::Sqlite(file.clone()),
             None => Served::Url(pipeline.metadata.url().to_owned()),
         };
-        let superset = Superset::start(served, Server::default()).await.unwrap();
-        let admin = superset.login(ADMIN, ADMIN_PASSWORD).await.unwrap();
+        let superset = Superset::start(served, Server::default()).await.expect("superset starts");
+        let admin = superset.login(ADMIN, ADMIN_PASSWORD).await.expect("superset answers");
         Site { superset, admin, pipeline, _turn: turn }
     }
 
@@ -45,7 +45,7 @@ impl Site {
 
     /// The answer to a GET by an admin, which has to be one.
     pub(super) async fn get(&self, path: &str) -> Value {
-        let (status, body) = self.superset.get(&self.admin, path).await.unwrap();
+        let (status, body) = self.superset.get(&self.admin, path).await.expect("superset answers");
         assert_eq!(status, 200, "GET {path}: {body}");
         body
     }
@@ -53,7 +53,7 @@ impl Site {
     /// How many of a resource (`chart`, `dashboard`, …) its list has for `token`.
     pub(super) async fn count(&self, token: &Token, resource: &str) -> i64 {
         let path = format!("/api/v1/{resource}/?q=(page_size:1)");
-        let (status, body) = self.superset.get(token, &path).await.unwrap();
+        let (status, body) = self.superset.get(token, &path).await.expect("superset answers");
         assert_eq!(status, 200, "GET {path}: {body}");
         body["count"].as_i64().expect("a list has a count")
     }
@@ -70,7 +70,7 @@ impl Site {
         let mut listed = BTreeSet::new();
         for page in 0.. {
             let path = format!("/api/v1/{resource}/?q=(page:{page},page_size:100)");
-            let (status, body) = self.superset.get(token, &path).await.unwrap();
+            let (status, body) = self.superset.get(token, &path).await.expect("superset answers");
             assert_eq!(status, 200, "GET {path}: {body}");
             let rows = body["result"].as_array().expect("a list");
             if rows.is_empty() {
@@ -97,7 +97,7 @@ impl Site {
     /// The rows that a saved chart draws, or the status and Superset's words why not.
     pub(super) async fn chart_data(&self, chart: i64) -> Result<Value, (u16, Value)> {
         let path = format!("/api/v1/chart/{chart}/data/");
-        match self.superset.get(&self.admin, &path).await.unwrap() {
+        match self.superset.get(&self.admin, &path).await.expect("superset answers") {
             (200, body) => Ok(body["result"][0]["data"].clone()),
             refused => Err(refused),
         }
@@ -119,7 +119,7 @@ impl Site {
             "datasource": {"id": dataset, "type": "table"}, "queries": [query], "force": true,
             "result_format": "json", "result_type": "full",
         });
-        match self.superset.post(token, "/api/v1/chart/data", &body).await.unwrap() {
+        match self.superset.post(token, "/api/v1/chart/data", &body).await.expect("superset answers") {
             (200, body) => Ok(body["result"][0]["data"].clone()),
             refused => Err(refused),
         }
