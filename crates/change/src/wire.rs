@@ -39,14 +39,15 @@ pub enum DecodeError {
     /// Another major version, or nothing of ours.
     #[error("read a record of type `{0}`, which this version of setkeeper does not know; upgrade it")]
     Type(String),
-    /// Not the JSON that its type promises.
-    #[error("read the {part} of a record")]
+    /// Not the JSON that its type promises. What serde says of it is left out: it quotes values.
+    #[error("read the {part} of a record: line {line} column {column} is not what its type promises")]
     Json {
         /// `headers` or `body`.
         part: &'static str,
-        /// What serde says of it.
-        #[source]
-        source: serde_json::Error,
+        /// From 1; 0 where it is not known.
+        line: usize,
+        /// From 1; 0 where it is not known.
+        column: usize,
     },
     /// Bytes that are marked base64 and are not.
     #[error("read the bytes of `{path}`")]
@@ -336,13 +337,16 @@ pub fn decode_outcome(headers: &str, body: &[u8]) -> Result<Outcome, DecodeError
 }
 
 fn kind(headers: &str) -> Result<String, DecodeError> {
-    let headers: Headers =
-        serde_json::from_str(headers).map_err(|source| DecodeError::Json { part: "headers", source })?;
+    let headers: Headers = serde_json::from_str(headers).map_err(|error| bad_json("headers", &error))?;
     Ok(headers.kind)
 }
 
+fn bad_json(part: &'static str, error: &serde_json::Error) -> DecodeError {
+    DecodeError::Json { part, line: error.line(), column: error.column() }
+}
+
 fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
-    serde_json::from_slice(body).map_err(|source| DecodeError::Json { part: "body", source })
+    serde_json::from_slice(body).map_err(|error| bad_json("body", &error))
 }
 
 #[cfg(test)]
