@@ -100,7 +100,7 @@ pub enum AppendError {
     },
     /// One append larger than the whole bound: waiting would not help.
     #[error(
-        "append {bytes} bytes in {records} records to `{topic}`: more than the queue may ever hold; raise `max_bytes` or `max_records`"
+        "append {bytes} bytes in {records} records to `{topic}`: more than the queue may ever hold; raise `queue.bytes_max`"
     )]
     TooLarge {
         /// The topic.

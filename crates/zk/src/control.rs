@@ -78,7 +78,7 @@ impl ControlError {
 }
 
 impl Session {
-    /// Pauses every worker of the environment. A pause that stands already is replaced.
+    /// Pauses every worker of the environment that obeys a pause: the appliers. A pause that stands already is replaced.
     ///
     /// # Errors
     /// [`ControlError`].

@@ -43,7 +43,7 @@ pub enum SessionEnd {
     #[error("the zookeeper session expired")]
     Expired,
     /// The credentials were refused.
-    #[error("zookeeper refused the credentials; look at zookeeper.auth and zookeeper.sasl")]
+    #[error("zookeeper refused the credentials; look at zookeeper.auth, sasl_user and sasl_password")]
     AuthFailed,
     /// It was closed from here.
     #[error("the zookeeper session was closed")]
@@ -70,7 +70,7 @@ pub enum ConnectError {
     },
     /// TLS without an authority to check the servers by: the client does not use the system's.
     #[error(
-        "connect to `{hosts}` by TLS: no CA file is given; name the PEM file of the authority at zookeeper.tls.ca"
+        "connect to `{hosts}` by TLS: no CA file is given; name the PEM file of the authority at zookeeper.tls_ca"
     )]
     NoCa {
         /// The connect string.
@@ -97,7 +97,7 @@ pub enum ConnectError {
         within: Duration,
     },
     /// The credentials were refused.
-    #[error("log in at `{hosts}`; look at zookeeper.auth and zookeeper.sasl")]
+    #[error("log in at `{hosts}`; look at zookeeper.auth, sasl_user and sasl_password")]
     Denied {
         /// The connect string.
         hosts: String,
