@@ -36,8 +36,9 @@ pub(super) async fn push(config: &Config, output: Output, push: Push) -> Result<
     let mut steps = Vec::new();
     for (path, index) in bundle::znode_names(&bundle, &push.project, &existing) {
         let path = parse_path(&path)?;
-        let document = bundle.documents[index].document.clone();
-        steps.extend(plan::put(&path, nodes.get(&path), document));
+        let found = nodes.get(&path);
+        let document = plan::keep_own_keys(&path, found, bundle.documents[index].document.clone());
+        steps.extend(plan::put(&path, found, document));
     }
     // In the order in which they need one another, so that few have to wait.
     steps.sort_by_key(|step| step.after.as_ref().map(Document::kind));

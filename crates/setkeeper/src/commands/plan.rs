@@ -57,18 +57,22 @@ impl Step {
     }
 }
 
-/// The step that brings `path` to `wanted`, or none if it is there already: the same document in other bytes is no
-/// change.
-///
-/// A database that comes without our own keys, as Superset's exports do, keeps the ones that it has: an export
-/// cannot know where a password stands.
-pub(crate) fn put(path: &ZnodePath, found: Option<&Found>, mut wanted: Document) -> Option<Step> {
+/// An exported document, with what only we know of the one that stands there: a database that comes without our own
+/// keys, as Superset's exports do, keeps the ones that it has, since an export cannot know where a password stands.
+pub(crate) fn keep_own_keys(path: &ZnodePath, found: Option<&Found>, mut exported: Document) -> Document {
     let before = found.and_then(|found| document_at(path, found));
-    if let (Some(Document::Database(old)), Document::Database(new)) = (&before, &mut wanted)
+    if let (Some(Document::Database(old)), Document::Database(new)) = (before, &mut exported)
         && new.setkeeper == asset::Extras::default()
     {
-        new.setkeeper = old.setkeeper.clone();
+        new.setkeeper = old.setkeeper;
     }
+    exported
+}
+
+/// The step that brings `path` to `wanted`, or none if it is there already: the same document in other bytes is no
+/// change.
+pub(crate) fn put(path: &ZnodePath, found: Option<&Found>, wanted: Document) -> Option<Step> {
+    let before = found.and_then(|found| document_at(path, found));
     if before.as_ref().is_some_and(|before| before.canonical() == wanted.canonical()) {
         return None;
     }
@@ -137,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn an_export_does_not_take_a_databases_secrets_away() {
+    fn an_export_does_not_take_a_databases_secrets_away_and_a_document_does() {
         let export = r#"{"database_name":"d","sqlalchemy_uri":"postgresql://u:XXXXXXXXXX@h/d","uuid":"5d0c6f0e-2f60-4d5e-8d0b-0e6f7c1a0001","version":"1.0.0"}"#;
         let kept = export.replacen('{', r#"{"setkeeper":{"secrets":{"password":"env:SHOP"}},"#, 1);
         let at = path("assets/main/databases/d");
-        assert!(put(&at, Some(&found(&kept)), parse(Kind::Database, export)).is_none());
-        let renamed = export.replace("\"d\"", "\"e\"");
-        let step = put(&at, Some(&found(&kept)), parse(Kind::Database, &renamed)).expect("a step");
-        assert!(step.after.expect("a document").canonical().contains("env:SHOP"));
+        let pushed = keep_own_keys(&at, Some(&found(&kept)), parse(Kind::Database, export));
+        assert!(put(&at, Some(&found(&kept)), pushed).is_none());
+        let taken = put(&at, Some(&found(&kept)), parse(Kind::Database, export)).expect("a step");
+        assert!(!taken.after.expect("a document").canonical().contains("env:SHOP"));
     }
 
     #[test]
