@@ -31,7 +31,8 @@ const SECTIONS: [&str; 9] =
 /// One line a fault.
 pub(super) fn read(figment: &Figment, file: &str) -> Result<Raw, Vec<String>> {
     let mut reading = Reading { figment, file, faults: Vec::new() };
-    reading.unknown_sections();
+    // A layer that is no TOML at all says nothing of what is missing.
+    reading.unknown_sections()?;
     let raw = Raw {
         env: reading.needed("env"),
         zookeeper: reading.needed("zookeeper"),
@@ -53,7 +54,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn unknown_sections(&mut self) {
+    fn unknown_sections(&mut self) -> Result<(), Vec<String>> {
         match self.figment.extract::<Dict>() {
             Ok(all) => {
                 for key in all.keys().filter(|key| !SECTIONS.contains(&key.as_str())) {
@@ -62,8 +63,12 @@ impl Reading<'_> {
                         .push(format!("{}: {key}: unknown key; the sections are `{known}`", self.file));
                 }
             }
-            Err(error) => self.explain(error),
+            Err(error) => {
+                self.explain(error);
+                return Err(std::mem::take(&mut self.faults));
+            }
         }
+        Ok(())
     }
 
     /// A section, or `None` if it is not there.
@@ -229,8 +234,17 @@ fn what(kind: &Kind) -> String {
         Kind::InvalidValue(found, expected) => {
             format!("invalid value: found {}, expected {expected}", sort_of(found))
         }
-        other => other.to_string(),
+        other => without_excerpt(&other.to_string()),
     }
+}
+
+/// What TOML's parser says, without the line of the file that it quotes (`9 | url = "…`).
+fn without_excerpt(text: &str) -> String {
+    let is_excerpt = |line: &&str| {
+        line.trim_start().trim_start_matches(|each: char| each.is_ascii_digit()).trim_start().starts_with('|')
+    };
+    let lines: Vec<&str> = text.lines().filter(|line| !is_excerpt(line) && !line.is_empty()).collect();
+    lines.join(": ")
 }
 
 fn sort_of(found: &Actual) -> &'static str {

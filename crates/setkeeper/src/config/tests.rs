@@ -78,6 +78,12 @@ fn a_value_of_the_wrong_type_is_not_printed_for_it_may_be_a_secret() {
 }
 
 #[test]
+fn a_file_that_is_no_toml_is_told_once_with_its_line_and_without_its_text() {
+    let told = faults(&GOOD.replace("url = \"sqlite:///superset.db\"", "url = \"postgres://u:hunter2@h/d"));
+    assert_eq!(told, "setkeeper.toml: TOML parse error at line 7, column 32: invalid basic string");
+}
+
+#[test]
 fn unknown_keys_are_refused_with_file_and_key_and_one_does_not_hide_another() {
     let text =
         GOOD.replace("[zookeeper]", "[zookeper]\na = 1\n[queue]\npth = 1\n[http]\nport = 1\n[zookeeper]");
