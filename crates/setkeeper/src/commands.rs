@@ -80,6 +80,17 @@ async fn connect(config: &Config) -> Result<zk::Session, Failure> {
     })
 }
 
+/// The queue, if its file is there. A command never makes it: that is for the workers, under their own user.
+///
+/// # Errors
+/// It cannot be opened.
+async fn existing_queue(config: &Config) -> Result<Option<queue::Queue>, queue::OpenError> {
+    if !config.queue.path.exists() {
+        return Ok(None);
+    }
+    queue::Queue::embedded(&config.queue).await.map(Some)
+}
+
 /// Whoever runs the command: `--author`, else the login name.
 fn author(given: Option<String>) -> String {
     given

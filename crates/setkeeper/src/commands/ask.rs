@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::assets::parse_path;
+use super::existing_queue;
 use crate::cli::{History, Output};
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
@@ -146,8 +147,15 @@ impl Printed for Verified {
 pub(super) async fn status(config: &Config, output: Output) -> Result<Exit, Failure> {
     let mut status = Status::default();
     status.ensemble(config).await;
-    let queue = match Queue::embedded(&config.queue).await {
-        Ok(queue) => Some(queue),
+    let queue = match existing_queue(config).await {
+        Ok(Some(queue)) => Some(queue),
+        Ok(None) => {
+            let path = config.queue.path.display();
+            status.troubles.push(format!(
+                "the queue `{path}` is not there: no worker has run on this machine with this configuration"
+            ));
+            None
+        }
         Err(error) => {
             status.trouble(&error);
             None

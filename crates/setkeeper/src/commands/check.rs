@@ -1,7 +1,9 @@
-//! `setkeeper check`: the configuration and every connection, all faults at once.
+//! `setkeeper check`: the configuration and every connection, all faults at once. It makes nothing: a file made by
+//! whoever looks would not be the workers' to write.
 
 use serde::Serialize;
 
+use super::existing_queue;
 use crate::cli::Output;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
@@ -46,13 +48,12 @@ impl Report {
     }
 
     async fn queue(&mut self, config: &Config) {
-        if let Some(folder) = config.queue.path.parent()
-            && let Err(error) = std::fs::create_dir_all(folder)
-        {
-            return self.bad("queue", &error);
-        }
-        match queue::Queue::embedded(&config.queue).await {
-            Ok(_) => self.fine("queue", config.queue.path.display().to_string()),
+        match existing_queue(config).await {
+            Ok(Some(_)) => self.fine("queue", config.queue.path.display().to_string()),
+            Ok(None) => {
+                let path = config.queue.path.display();
+                self.fine("queue", format!("{path} is not there yet: the workers make it"));
+            }
             Err(error) => self.bad("queue", &error),
         }
     }
@@ -71,8 +72,11 @@ impl Report {
     }
 
     async fn audit(&mut self, config: &Config) {
-        match config.audit.database.connect().await {
+        match config.audit.database.connect_existing().await {
             Ok(database) => self.fine("audit", database.label()),
+            Err(sql::ConnectError::Missing { .. }) => {
+                self.fine("audit", "is not there yet: the auditor makes it");
+            }
             Err(error) => self.bad("audit", &error),
         }
     }

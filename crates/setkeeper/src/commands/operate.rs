@@ -6,7 +6,7 @@ use ulid::Ulid;
 
 use super::assets::{parse_path, read_failed};
 use super::plan;
-use super::{assets, author, connect};
+use super::{assets, author, connect, existing_queue};
 use crate::cli::{Approve, Output, Pause, Resync, Why};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
@@ -94,10 +94,13 @@ async fn approve_generation(config: &Config, output: Output) -> Result<Exit, Fai
 
 async fn known_generation(config: &Config) -> Result<u64, Failure> {
     let unreachable = |error: &dyn std::error::Error| Failure::of(Exit::Unreachable, error);
-    let queue = queue::Queue::embedded(&config.queue).await.map_err(|error| unreachable(&error))?;
-    let topic = Topic::Changes.name(&config.env);
-    let mut highest =
-        queue.highest_fence(&topic).await.map_err(|error| unreachable(&error))?.map_or(0, |f| f.0);
+    let mut highest = match existing_queue(config).await.map_err(|error| unreachable(&error))? {
+        Some(queue) => {
+            let fence = queue.highest_fence(&Topic::Changes.name(&config.env)).await;
+            fence.map_err(|error| unreachable(&error))?.map_or(0, |fence| fence.0)
+        }
+        None => 0,
+    };
     for target in &config.targets {
         let database = target.database.connect().await.map_err(|error| unreachable(&error))?;
         let status =
