@@ -61,6 +61,7 @@ async fn judge(broken: &'static str, claims: &[Claim], script: impl AsyncFn(&mut
     let (right, _) = judged("", &script).await;
     assert_eq!(right, BTreeSet::new(), "the program as it is");
     let (wrong, story) = judged(broken, &script).await;
+    println!("{broken}: {wrong:?}");
     assert!(claims.iter().all(|claim| wrong.contains(claim)), "{broken}: found only {wrong:?}\n{story}");
 }
 
