@@ -39,12 +39,29 @@ async fn examples(metadata: Metadata) {
     let expected = export::expected(&pushed);
     assert_eq!(expected.len(), 107);
     export::assert_same(&site.exported().await, &expected);
+    every_one_can_be_opened(&site).await;
     let dataset = site.id("tables", GAMES).await;
     let rows = site.query(&site.admin, dataset, "genre", "count").await;
     assert_eq!(rows, Ok(json!([{"genre": "Puzzle", "count": 7}, {"genre": "Racing", "count": 3}])));
     one_right_shows_one_dataset_and_what_is_drawn_from_it(&site, &pushed, dataset).await;
     what_superset_exports_can_be_pushed(&site, &expected).await;
     site.pipeline.must(&["verify"]).await;
+}
+
+/// Each is what a page of Superset asks for.
+async fn every_one_can_be_opened(site: &Site) {
+    for (table, place) in [
+        ("dbs", "/api/v1/database/{}"),
+        ("tables", "/api/v1/dataset/{}"),
+        ("slices", "/api/v1/explore/?slice_id={}"),
+        ("dashboards", "/api/v1/dashboard/{}"),
+        ("dashboards", "/api/v1/dashboard/{}/charts"),
+        ("dashboards", "/api/v1/dashboard/{}/datasets"),
+    ] {
+        for id in site.uuids(table).await.keys() {
+            site.get(&place.replace("{}", &id.to_string())).await;
+        }
+    }
 }
 
 /// The export names this Superset's ids, the bundle those of another one: other documents, the same rows.

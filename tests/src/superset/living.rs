@@ -27,7 +27,12 @@ async fn what_is_served_follows_every_change_rename_rotation_and_delete() {
     let target = format!("secret_folders = [\"{}\"]\nsecret_retry = \"200ms\"", secrets.path().display());
     let env = vec![("SETKEEPER_SECRET_SHOP".to_owned(), PASSWORD.to_owned())];
     let options = Options { target, env, ..Options::default() };
-    let site = Site::start(Metadata::Postgres, options).await;
+    let cache = secrets.path().join("cache");
+    let python = format!(
+        "DATA_CACHE_CONFIG = {{'CACHE_TYPE': 'FileSystemCache', 'CACHE_DIR': {:?}, 'CACHE_DEFAULT_TIMEOUT': 3600}}",
+        cache.display().to_string()
+    );
+    let site = Site::start_with(Metadata::Postgres, options, &python).await;
     let sql = format!("{}; GRANT guarded TO shop;", include_str!("../../../deploy/demo/data.sql"));
     let server = data::database("shop", &sql).await;
     let uri = format!("postgresql+psycopg2://shop:XXXXXXXXXX@127.0.0.1:{}/shop", server.port());
@@ -37,10 +42,12 @@ async fn what_is_served_follows_every_change_rename_rotation_and_delete() {
     assert_eq!(site.chart_data(chart).await, Ok(wanted.clone()));
 
     a_change_is_served_at_once(&site, chart).await;
+    a_changed_metric_is_not_answered_from_the_cache(&site, server, chart).await;
+    let own = what_people_make_in_superset_is_theirs(&site).await;
     let gina = one_who_may_see_orders(&site).await;
     names_change_and_rights_stay(&site, server, &gina, chart, &wanted).await;
     a_rotated_password_is_used_without_a_restart(&site, server, secrets.path(), chart, &wanted).await;
-    what_is_deleted_is_gone(&site, chart).await;
+    what_is_deleted_is_gone(&site, chart, own).await;
     site.pipeline.await_equal().await;
     site.pipeline.must(&["verify"]).await;
 }
@@ -86,6 +93,45 @@ async fn a_change_is_served_at_once(site: &Site, chart: i64) {
     );
 }
 
+async fn a_changed_metric_is_not_answered_from_the_cache(site: &Site, server: &Postgres, chart: i64) {
+    let before = site.cached_data(chart).await;
+    server.psql("shop", "UPDATE orders SET amount = amount + 1").await.expect("postgresql takes it");
+    assert_eq!(site.cached_data(chart).await, before, "the cache does its work");
+    let found = site.pipeline.session.read(&path(ORDERS)).await.expect("an answer").expect("a znode");
+    let document: Value = serde_json::from_slice(&found.bytes).expect("a document");
+    let mut metrics = document["metrics"].clone();
+    metrics[0]["expression"] = json!("SUM(amount - 1)");
+    edit(site, ORDERS, "metrics", metrics).await;
+    let expression = "SELECT expression FROM sql_metrics WHERE metric_name = 'revenue'";
+    await_rows(site, expression, &["SUM(amount - 1)"]).await;
+    server.psql("shop", "UPDATE orders SET amount = amount + 1").await.expect("postgresql takes it");
+    let after = site.cached_data(chart).await.expect("rows");
+    let (before, after) = (before.expect("rows")[0]["revenue"].as_f64(), after[0]["revenue"].as_f64());
+    // Two were added to each of the region's 1,250 orders, and the metric takes one off.
+    assert_eq!(after.zip(before).map(|(after, before)| after - before), Some(1250.0));
+    server.psql("shop", "UPDATE orders SET amount = amount - 2").await.expect("postgresql takes it");
+    edit(site, ORDERS, "metrics", document["metrics"].clone()).await;
+    await_rows(site, expression, &["SUM(amount)"]).await;
+}
+
+/// Superset makes rows after ours without a clash, and they stay whatever comes from ZooKeeper. Returns the ids of a
+/// chart and a dashboard.
+async fn what_people_make_in_superset_is_theirs(site: &Site) -> (i64, i64) {
+    let dataset = site.id("tables", ORDERS_UUID).await;
+    let make = async |resource: &str, body: Value| {
+        let place = format!("/api/v1/{resource}/");
+        let (status, answer) =
+            site.superset.post(&site.admin, &place, &body).await.expect("superset answers");
+        assert_eq!(status, 201, "POST {place}: {answer}");
+        answer["id"].as_i64().expect("an id")
+    };
+    let chart = json!({
+        "slice_name": "mine", "viz_type": "table", "params": "{}", "datasource_id": dataset,
+        "datasource_type": "table",
+    });
+    (make("chart", chart).await, make("dashboard", json!({"dashboard_title": "mine"})).await)
+}
+
 /// A user with no right but the one to the dataset of the orders.
 async fn one_who_may_see_orders(site: &Site) -> Token {
     let dataset = site.id("tables", ORDERS_UUID).await;
@@ -108,7 +154,8 @@ async fn names_change_and_rights_stay(
         let seen = [site.count(gina, "dataset").await, site.count(gina, "chart").await];
         (seen, site.count(gina, "dashboard").await)
     };
-    assert_eq!(sees().await, ([1, 2], 1));
+    // One of the three charts is made by people, on the same dataset.
+    assert_eq!(sees().await, ([1, 3], 1));
     let view = "CREATE VIEW sales AS SELECT * FROM orders; GRANT SELECT ON sales TO shop";
     server.psql("shop", view).await.expect("postgresql takes it");
     edit(site, ORDERS, "table_name", json!("sales")).await;
@@ -116,12 +163,12 @@ async fn names_change_and_rights_stay(
                  WHERE s.perm = t.perm AND t.table_name IN ('orders', 'sales')";
     let dataset = site.id("tables", ORDERS_UUID).await;
     await_rows(site, perms, &[&format!("[shop].[sales](id:{dataset})"), "sales"]).await;
-    assert_eq!(sees().await, ([1, 2], 1), "the renamed dataset keeps its grants");
+    assert_eq!(sees().await, ([1, 3], 1), "the renamed dataset keeps its grants");
     assert_eq!(site.chart_data(chart).await.as_ref(), Ok(wanted));
 
     edit(site, DATABASE, "database_name", json!("store")).await;
     await_rows(site, perms, &[&format!("[store].[sales](id:{dataset})"), "sales"]).await;
-    assert_eq!(sees().await, ([1, 2], 1), "and so do the datasets of a renamed database");
+    assert_eq!(sees().await, ([1, 3], 1), "and so do the datasets of a renamed database");
     let old = "SELECT count(*) FROM ab_view_menu WHERE name LIKE '[shop]%'";
     assert_eq!(site.pipeline.superset(old).await, [["0"]], "nothing is left under the old name");
     assert_eq!(site.chart_data(chart).await.as_ref(), Ok(wanted));
@@ -168,23 +215,26 @@ async fn a_rotated_password_is_used_without_a_restart(
     assert_eq!(site.chart_data(chart).await.as_ref(), Ok(wanted));
 }
 
-async fn what_is_deleted_is_gone(site: &Site, chart: i64) {
+async fn what_is_deleted_is_gone(site: &Site, chart: i64, own: (i64, i64)) {
     site.pipeline.must(&["rm", BY_REGION, "-m", "no longer needed", "--wait"]).await;
-    let (status, _) =
-        site.superset.get(&site.admin, &format!("/api/v1/chart/{chart}")).await.expect("superset answers");
-    assert_eq!(status, 404);
+    let gone = site.superset.get(&site.admin, &format!("/api/v1/chart/{chart}")).await;
+    assert_eq!(gone.expect("superset answers").0, 404);
     let charts = site.get("/api/v1/dashboard/shop/charts").await;
     assert_eq!(charts["result"].as_array().map(Vec::len), Some(2), "{charts}");
     // A dataset that charts are drawn from stays until they go.
-    let output = site.pipeline.setkeeper(&["rm", ORDERS, "--wait", "--wait-max", "5"]).await;
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    site.pipeline.must(&["rm", ORDERS]).await;
+    let held = "SELECT path FROM setkeeper_asset WHERE pending_change IS NOT NULL";
+    await_rows(site, held, &[ORDERS]).await;
     assert_eq!(site.count(&site.admin, "dataset").await, 2);
     let rest = ["assets/main/dashboards/shop", "assets/main/charts/targets_by_region"];
     site.pipeline.must(&["rm", rest[0], rest[1], REVENUE, "--wait"]).await;
     site.pipeline.must(&["rm", "assets/main/datasets/shop.targets", DATABASE, "--wait"]).await;
-    for resource in ["dashboard", "chart", "dataset", "database"] {
-        assert_eq!(site.count(&site.admin, resource).await, 0, "{resource}s");
+    for (resource, left) in [("dashboard", 1), ("chart", 1), ("dataset", 0), ("database", 0)] {
+        assert_eq!(site.count(&site.admin, resource).await, left, "{resource}s");
     }
+    // What people made stays, even on a dataset that is gone.
+    assert_eq!(site.get(&format!("/api/v1/chart/{}", own.0)).await["result"]["slice_name"], "mine");
+    assert_eq!(site.get(&format!("/api/v1/dashboard/{}", own.1)).await["result"]["dashboard_title"], "mine");
     let rights = "SELECT count(*) FROM ab_view_menu WHERE name LIKE '[s%'";
     assert_eq!(site.pipeline.superset(rights).await, [["0"]], "their rights went with them");
 }

@@ -1,6 +1,7 @@
 //! One Superset behind one pipeline, and what it answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testbed::Superset;
@@ -13,6 +14,11 @@ use crate::pipeline::{Metadata, Options, Pipeline};
 /// A Superset takes a core while it starts, and more of them at once only take longer.
 static AT_ONCE: Semaphore = Semaphore::const_new(2);
 
+/// Waits for the turn to start one.
+pub(super) async fn turn() -> SemaphorePermit<'static> {
+    AT_ONCE.acquire().await.expect("never closed")
+}
+
 /// The pipeline and the Superset whose metadata database it writes.
 pub(super) struct Site {
     pub(super) superset: Superset,
@@ -24,14 +30,22 @@ pub(super) struct Site {
 impl Site {
     /// Starts all of it.
     pub(super) async fn start(metadata: Metadata, options: Options) -> Site {
-        let turn = AT_ONCE.acquire().await.expect("never closed");
+        Site::start_with(metadata, options, "").await
+    }
+
+    /// The same with lines of Python at the end of Superset's configuration.
+    pub(super) async fn start_with(metadata: Metadata, options: Options, python: &str) -> Site {
+        let turn = turn().await;
+        // Sessions of four seconds: while a Superset starts, everything else is slow.
+        let options = Options { tick: Duration::from_secs(2), ..options };
         // The guard holds deletes of whole test sets otherwise.
         let pipeline = Pipeline::start(metadata, options.set("deletes.guard_count", 1000)).await;
         let served = match &pipeline.metadata.file {
             Some(file) => Served::Sqlite(file.clone()),
             None => Served::Url(pipeline.metadata.url().to_owned()),
         };
-        let superset = Superset::start(served, Server::default()).await.expect("superset starts");
+        let server = Server { extra_config: python.to_owned(), ..Server::default() };
+        let superset = Superset::start(served, server).await.expect("superset starts");
         let admin = superset.login(ADMIN, ADMIN_PASSWORD).await.expect("superset answers");
         Site { superset, admin, pipeline, _turn: turn }
     }
@@ -40,7 +54,9 @@ impl Site {
     pub(super) async fn push(&self, files: &Files) -> String {
         let folder = bundle::write(files, self.pipeline.folder().join(format!("bundle-{}", files.len())));
         let folder = folder.to_str().expect("UTF-8");
-        self.pipeline.must(&["push", folder, "-m", "a test", "--author", "ana", "--wait"]).await
+        self.pipeline
+            .must(&["push", folder, "-m", "a test", "--author", "ana", "--wait", "--wait-max", "100"])
+            .await
     }
 
     /// The answer to a GET by an admin, which has to be one.
@@ -94,10 +110,19 @@ impl Site {
         *found.unwrap_or_else(|| panic!("{table} has {uuid}: {uuids:?}")).0
     }
 
-    /// The rows that a saved chart draws, or the status and Superset's words why not.
+    /// The rows that a saved chart draws, or the status and Superset's words why not. Asks the database, whatever is
+    /// in Superset's cache.
     pub(super) async fn chart_data(&self, chart: i64) -> Result<Value, (u16, Value)> {
-        let path = format!("/api/v1/chart/{chart}/data/");
-        match self.superset.get(&self.admin, &path).await.expect("superset answers") {
+        self.draw(&format!("/api/v1/chart/{chart}/data/?force=true")).await
+    }
+
+    /// The same, of Superset's cache if they are there.
+    pub(super) async fn cached_data(&self, chart: i64) -> Result<Value, (u16, Value)> {
+        self.draw(&format!("/api/v1/chart/{chart}/data/")).await
+    }
+
+    async fn draw(&self, path: &str) -> Result<Value, (u16, Value)> {
+        match self.superset.get(&self.admin, path).await.expect("superset answers") {
             (200, body) => Ok(body["result"][0]["data"].clone()),
             refused => Err(refused),
         }
