@@ -112,6 +112,9 @@ pub enum Lifetime {
 impl Lifetime {
     /// Reads `Stat.ephemeralOwner` (ZooKeeper's `EphemeralType`: container is the lowest i64, a TTL has the top
     /// byte 0xff, 0 is persistent).
+    ///
+    /// ZooKeeper 3.8 shows its clients 0 for a container, which therefore passes for persistent. That is no danger: a
+    /// container is removed once its last child has gone, and a document has no children.
     #[must_use]
     pub fn of_owner(ephemeral_owner: i64) -> Lifetime {
         match ephemeral_owner {

@@ -11,6 +11,7 @@ super::shared![
     a_document_that_a_stranger_moves_in_one_multi_keeps_its_row,
     another_uuid_at_a_path_is_a_delete_and_a_create,
     a_second_znode_of_a_uuid_is_rejected_and_promoted_when_the_owner_goes,
+    a_uuid_changes_its_project_only_by_a_move_in_one_transaction,
     the_same_document_in_other_bytes_changes_nothing,
 ];
 
@@ -117,6 +118,27 @@ async fn a_second_znode_of_a_uuid_is_rejected_and_promoted_when_the_owner_goes(w
     w.becomes(&gone, "superseded").await;
     assert_eq!(w.of_chart("id, description", &name).await, format!("{id}|the second's"));
     assert_eq!(w.pending("charts/second").await.len(), 0);
+}
+
+async fn a_uuid_changes_its_project_only_by_a_move_in_one_transaction(w: World) {
+    w.ground().await;
+    w.applied("charts/a", &w.chart(1)).await;
+    let name = format!("chart {}", w.n(1));
+    let (from, to) = (w.at("charts/a"), format!("assets/other{}/charts/a", w.n(0)));
+    let theirs = w.pipeline.put(&to, &with(w.chart(1), "description", "theirs")).await;
+    let rejected = w.becomes(&theirs, "rejected").await;
+    assert!(rejected.reason.contains(&from), "{rejected:?}");
+    // The owner goes: that alone hands nothing over to another project.
+    let gone = w.delete("charts/a").await;
+    w.becomes(&gone, "deleted").await;
+    assert_eq!(w.becomes(&theirs, "applied").await.cause, "reconcile");
+    assert_ne!(w.of_chart("description", &name).await, "NULL");
+    let moved = [Edit::Delete(&to), Edit::Put(&from, w.chart(1))];
+    let before = w.of_chart("id", &name).await;
+    for id in w.pipeline.edit("ana", &moved).await {
+        w.pipeline.until("an outcome", async || w.pipeline.outcomes(&id).await.pop().ok_or(())).await;
+    }
+    assert_eq!(w.of_chart("id, description", &name).await, format!("{before}|NULL"));
 }
 
 async fn the_same_document_in_other_bytes_changes_nothing(w: World) {

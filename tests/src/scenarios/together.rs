@@ -49,7 +49,7 @@ async fn a_path_that_one_multi_sets_twice_has_its_last_value_and_counts_the_othe
 async fn two_charts_swap_their_names_in_one_multi(w: World) {
     w.ground().await;
     let names = [format!("left {}", w.n(0)), format!("right {}", w.n(0))];
-    let named = |i: usize, name: usize| with(w.chart(i as u32), "slice_name", names[name].as_str());
+    let named = |i: u32, name: usize| with(w.chart(i), "slice_name", names[name].as_str());
     w.applied("charts/a", &named(0, 0)).await;
     w.applied("charts/b", &named(1, 1)).await;
     let ids = [w.of_chart("id", &names[0]).await, w.of_chart("id", &names[1]).await];
