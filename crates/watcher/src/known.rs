@@ -19,6 +19,8 @@ struct CheckpointV1 {
     generation: Option<Generation>,
     fence: Fence,
     whole: bool,
+    #[serde(default)]
+    unread: Vec<ZnodePath>,
     edits: Option<Zxid>,
 }
 
@@ -35,6 +37,9 @@ pub(crate) struct Known {
     pub(crate) generation: Option<Generation>,
     /// Whether the tree is all there is: a resync of this generation has ended.
     pub(crate) whole: bool,
+    /// Subtrees that the last resync could not read. The readers of the log may know paths there that this tree does
+    /// not, so once they can be read another resync has to look.
+    unread: Vec<ZnodePath>,
     /// The newest edit on record.
     pub(crate) edits: Option<Zxid>,
     /// The resync that has begun and not ended.
@@ -61,6 +66,7 @@ impl Known {
             fence: Fence { generation: 0, czxid: i64::MIN },
             generation: None,
             whole: false,
+            unread: Vec::new(),
             edits: None,
             open: None,
             dirty: stale,
@@ -84,6 +90,7 @@ impl Known {
             fence: head.fence,
             generation: head.generation,
             whole: head.whole,
+            unread: head.unread,
             edits: head.edits,
             ..Known::nothing(head.position.parse().ok()?, BTreeSet::new())
         })
@@ -150,9 +157,16 @@ impl Known {
             Record::ResyncEnd(end) => {
                 if self.open.take_if(|id| *id == end.id).is_some() {
                     self.whole = true;
+                    self.unread.clone_from(&end.unreadable);
                 }
             }
         }
+    }
+
+    /// Whether no resync is due where these subtrees are unreadable now.
+    pub(crate) fn is_whole(&self, unreadable: &[ZnodePath]) -> bool {
+        let still = |subtree: &ZnodePath| unreadable.iter().any(|now| subtree.is_within(now));
+        self.whole && self.unread.iter().all(still)
     }
 
     fn void(&mut self) {
@@ -175,6 +189,7 @@ impl Known {
             generation: self.generation,
             fence: self.fence,
             whole: self.whole,
+            unread: self.unread.clone(),
             edits: self.edits,
         };
         let node = |path: &ZnodePath| (format!("{NODE}{}", path.as_str()), self.tree.get(path).map(json));

@@ -191,3 +191,18 @@ fn a_resync_that_its_watcher_did_not_end_does_not_hold_the_next_ones_checkpoint(
     fold(&mut known, &[(fence(2), term(1, 9)), (fence(2), put("b"))]);
     assert_eq!(known.unsaved(), 5);
 }
+
+#[test]
+fn what_a_resync_could_not_read_makes_another_one_due_once_it_can_be_read() {
+    let path = |text: &str| text.parse::<ZnodePath>().expect("a path");
+    let end =
+        ResyncEnd { id: Uuid::from_u128(1), seen: Millis(0), count: 0, unreadable: vec![path("assets/m")] };
+    let mut known = nothing();
+    fold(&mut known, &[(fence(1), begin(1)), (fence(1), Record::ResyncEnd(end))]);
+    let mut rows = BTreeMap::new();
+    save(&mut rows, &mut known);
+    for known in [known, load(&rows).expect("a checkpoint")] {
+        assert!(known.is_whole(&[path("assets/m")]) && known.is_whole(&[path("assets")]));
+        assert!(!known.is_whole(&[]) && !known.is_whole(&[path("assets/other")]));
+    }
+}

@@ -186,7 +186,7 @@ impl Term {
     async fn record(&mut self, found: Found, why: Why) -> Result<Zxid, Failed> {
         let Found { live, gap, mut edits, requests, at } = found;
         self.count(&live, &gap);
-        let whole = self.log.known.whole && requests.is_empty();
+        let whole = self.log.known.is_whole(&live.unreadable) && requests.is_empty();
         let moment = Moment { now: clocks().wall, upper: at, resync: None };
         let limits = Limits { changes: self.config.coupled_changes, bytes: self.config.coupled_bytes };
         let records: Vec<Record> = if whole {

@@ -124,6 +124,34 @@ async fn a_missing_root_and_a_refused_subtree_are_no_deletes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_delete_below_what_a_resync_could_not_read_is_found_once_it_can_be_read() {
+    let mut bench = Bench::start().await;
+    bench.put("a", "1").await;
+    bench.put("b", "1").await;
+    let running = bench.stream().await;
+    bench.until_equal().await;
+    running.stop().await;
+    let anyone = |permission| Acl::new(permission, AuthId::new("world", "anyone"));
+    let unreadable = [Permission::ADMIN, Permission::CREATE, Permission::DELETE].map(anyone);
+    let client = bench.writer.client().clone();
+    client.set_acl("/assets/main/charts", &unreadable, None).await.expect("an ACL");
+    bench.generation = bench.writer.approve_generation(2).await.expect("an approval");
+    let running = bench.stream().await;
+    bench.until_end().await;
+    bench.delete("a").await;
+    running.stop().await;
+    client.set_acl("/assets/main/charts", &[anyone(Permission::ALL)], None).await.expect("an ACL");
+    let running = bench.stream().await;
+    bench.until_equal().await;
+    running.stop().await;
+    bench.take_printed();
+    let running = bench.stream().await;
+    bench.until_end().await;
+    assert_eq!(bench.take_printed(), ["term of generation 2"], "one more resync was enough");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_verdict_of_another_history_outlives_its_evidence() {
     let mut bench = Bench::start().await;
     bench.put("a", "1").await;
