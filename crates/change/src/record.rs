@@ -113,8 +113,9 @@ impl Lifetime {
     /// Reads `Stat.ephemeralOwner` (ZooKeeper's `EphemeralType`: container is the lowest i64, a TTL has the top
     /// byte 0xff, 0 is persistent).
     ///
-    /// ZooKeeper 3.8 shows its clients 0 for a container, which therefore passes for persistent. That is no danger: a
-    /// container is removed once its last child has gone, and a document has no children.
+    /// A server shows its clients 0 for the last two, so that they pass for persistent (`getClientEphemeralOwner` of
+    /// ZooKeeper's `DataNode`); only its transactions tell. A container is removed once its last child has gone, and
+    /// a document has none; a TTL takes a server that was started with `zookeeper.extendedTypesEnabled=true`.
     #[must_use]
     pub fn of_owner(ephemeral_owner: i64) -> Lifetime {
         match ephemeral_owner {

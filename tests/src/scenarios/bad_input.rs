@@ -1,7 +1,6 @@
 //! What cannot be applied is one outcome with a reason and a place; the last good state stays, and all else flows on.
 
 use std::io::Write as _;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use zookeeper_client::{Acls, CreateMode};
@@ -17,7 +16,6 @@ super::shared![
     a_document_that_refers_to_nothing_is_held_in_its_last_good_state,
     a_znode_where_no_document_belongs_is_rejected,
     an_ephemeral_znode_is_rejected_and_its_end_is_no_delete,
-    a_znode_that_would_vanish_by_itself_is_rejected,
     a_document_near_one_mebibyte_is_applied_and_a_larger_one_is_rejected,
     a_setting_that_is_no_json_is_rejected,
 ];
@@ -241,20 +239,6 @@ async fn an_ephemeral_znode_is_rejected_and_its_end_is_no_delete(w: World) {
     w.becomes(&gone, "deleted").await;
     assert_eq!(w.of_chart("id", &format!("chart {}", w.n(1))).await, id);
     w.delete("charts/e").await;
-}
-
-async fn a_znode_that_would_vanish_by_itself_is_rejected(w: World) {
-    w.ground().await;
-    let lives = CreateMode::Persistent.with_acls(Acls::anyone_all()).with_ttl(Duration::from_secs(3_600));
-    w.applied("charts/a", &w.chart(1)).await;
-    let node = format!("/{}", w.at("charts/t"));
-    let created = w.pipeline.session.client().create(&node, w.chart(2).to_string().as_bytes(), &lives).await;
-    let (stat, _) = created.expect("a create");
-    let (generation, path) = (w.pipeline.generation, path(&w.at("charts/t")));
-    let change = change::ChangeId { generation, path, czxid: stat.czxid, version: Some(0) };
-    let outcome = w.becomes(&change, "rejected").await;
-    assert!(outcome.reason.contains("time to live"), "{outcome:?}");
-    assert_eq!(w.of_chart("id", &format!("chart {}", w.n(2))).await, "");
 }
 
 async fn a_document_near_one_mebibyte_is_applied_and_a_larger_one_is_rejected(w: World) {
