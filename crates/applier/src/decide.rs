@@ -229,7 +229,7 @@ impl Fold<'_> {
         let path = &change.path;
         let mut entry = self.book.get(path).cloned().unwrap_or_default();
         if txn.resync.is_some() {
-            self.revive(&mut entry, &id);
+            self.revive(&mut entry, &id, txn.seen);
         }
         if self.is_old(&entry, &id) {
             if entry.is_live() && entry.seen != self.stream.resync {
@@ -265,12 +265,14 @@ impl Fold<'_> {
     }
 
     /// A resync has looked: a life that it finds is not over, whatever an earlier one concluded from not finding it.
-    fn revive(&mut self, entry: &mut Entry, id: &ChangeId) {
+    /// One that looked before the delete, and is read again, says nothing.
+    fn revive(&mut self, entry: &mut Entry, id: &ChangeId, looked: Millis) {
         let ends_this_life = |delete: &ChangeId| {
             (delete.generation, delete.czxid, delete.version) == (id.generation, id.czxid, None)
         };
-        entry.tombstone.take_if(|tombstone| ends_this_life(&tombstone.id));
-        if entry.pending.as_ref().is_some_and(|pending| ends_this_life(&pending.id)) {
+        entry.tombstone.take_if(|tombstone| ends_this_life(&tombstone.id) && tombstone.at <= looked);
+        let is_held = |pending: &Pending| ends_this_life(&pending.id) && pending.at <= looked;
+        if entry.pending.as_ref().is_some_and(is_held) {
             self.supersede_pending(entry);
             entry.pending = None;
             self.book.set(&id.path, entry.clone());

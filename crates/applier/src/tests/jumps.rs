@@ -50,3 +50,20 @@ async fn a_worker_whose_term_is_over_forgets_nothing() {
         assert_eq!(road.lines("SELECT count(*) FROM setkeeper_outbox").await, ["0"]);
     }
 }
+
+#[tokio::test]
+async fn an_old_resync_that_is_read_again_brings_nothing_back() {
+    for on in [On::Sqlite, On::Postgres] {
+        let mut road = Road::new(on).await;
+        let resync = "begin 1\n=databases/db\n=datasets/t\n=charts/c\n=dashboards/d\nend 1\n";
+        road.append(&format!("{BASE}{resync}after 1m\n-dashboards/d")).await;
+        road.run().await;
+        road.told().await;
+        // As where the log is an older copy: what is left of it is read from its start.
+        road.by_hand("UPDATE setkeeper_stream SET position = NULL").await;
+        road.run().await;
+        let told = road.told().await;
+        assert!(told.iter().all(|line| line.ends_with(" skipped")), "{told:?}");
+        assert_eq!(road.lines("SELECT count(*) FROM dashboards").await, ["0"]);
+    }
+}
