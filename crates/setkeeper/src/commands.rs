@@ -71,9 +71,10 @@ fn configuration(error: &ConfigError) -> Failure {
 async fn connect(config: &Config) -> Result<zk::Session, Failure> {
     zk::Session::connect(&config.zookeeper).await.map_err(|error| {
         let exit = match error {
-            zk::ConnectError::Config(_) | zk::ConnectError::Hosts { .. } | zk::ConnectError::Pem { .. } => {
-                Exit::Configuration
-            }
+            zk::ConnectError::Config(_)
+            | zk::ConnectError::Hosts { .. }
+            | zk::ConnectError::NoCa { .. }
+            | zk::ConnectError::Pem { .. } => Exit::Configuration,
             _ => Exit::Unreachable,
         };
         Failure::of(exit, &error)
