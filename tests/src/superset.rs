@@ -8,4 +8,5 @@ mod export;
 mod hard;
 mod living;
 mod oracle;
+mod rich;
 mod site;

@@ -42,7 +42,8 @@ pub(super) fn expected(bundle: &Bundle) -> Documents {
     for file in &bundle.documents {
         let (key, mut value) = plain(&file.document);
         match key.0 {
-            Kind::Database | Kind::Dataset => {}
+            Kind::Database => {}
+            Kind::Dataset => as_exported_dataset(&mut value, bundle),
             Kind::Chart => as_imported_chart(&mut value),
             Kind::Dashboard => as_imported_dashboard(&mut value),
         }
@@ -109,6 +110,16 @@ fn plain(document: &Document) -> ((Kind, String), Value) {
         }
     }
     ((document.kind(), document.uuid().to_string()), value)
+}
+
+/// A dataset without a timeout is exported with that of its database (`SqlaTable.cache_timeout` falls back to it).
+fn as_exported_dataset(dataset: &mut Value, bundle: &Bundle) {
+    let its = |document: &&Document| dataset["database_uuid"] == document.uuid().to_string();
+    let database = bundle.documents.iter().map(|file| &file.document).find(its);
+    let timeout = database.and_then(|database| database.to_json().get("cache_timeout").cloned());
+    if let (Some(timeout), Some(dataset)) = (timeout, dataset.as_object_mut()) {
+        dataset.entry("cache_timeout").or_insert(timeout);
+    }
 }
 
 /// What Superset's importer does to a chart: only layers that are formulas stay, and the key is always there.

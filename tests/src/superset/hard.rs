@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::bundle::Files;
 use super::site::Site;
-use super::{bundle, export};
+use super::{bundle, export, rich};
 use crate::pipeline::{Metadata, Options};
 
 const CHARTS: usize = 60;
@@ -30,6 +30,10 @@ async fn more_than_one_request_can_hold_and_hard_scalars_come_back_unchanged() {
     for (key, wanted) in scalars().as_object().expect("an object") {
         assert_eq!(params.get(key), Some(wanted), "{key} is what PyYAML reads");
     }
+    export::assert_same(&site.exported().await, &export::expected(&bundle::read(&files)));
+
+    files.extend(rich::bundle("postgresql://nobody@127.0.0.1:1/none"));
+    site.push(&files).await;
     export::assert_same(&site.exported().await, &export::expected(&bundle::read(&files)));
 }
 

@@ -10,7 +10,7 @@ use testbed::Superset;
 use testbed::superset::{ADMIN, ADMIN_PASSWORD, Metadata as Served, Options as Server};
 
 use super::bundle::{self, Files};
-use super::{data, export, site};
+use super::{data, export, rich, site};
 use crate::pipeline::{Metadata, Options, Pipeline, sqlite};
 
 /// Table → its rows, each with what identifies it.
@@ -20,9 +20,11 @@ type Tables = BTreeMap<&'static str, BTreeMap<String, Value>>;
 async fn the_rows_of_the_demo_and_the_examples_are_those_of_supersets_importer() {
     let server = data::database("oracle", DATA).await;
     let uri = format!("postgresql://postgres@127.0.0.1:{}/oracle", server.port());
-    let bundles = [bundle::demo(&uri), bundle::examples(&uri), changed(bundle::demo(&uri))].map(for_both);
+    let bundles =
+        [bundle::demo(&uri), bundle::examples(&uri), rich::bundle(&uri), changed(bundle::demo(&uri))];
+    let bundles = bundles.map(for_both);
     let (mut imported, pushed) = tokio::join!(imported(&bundles), pushed(&bundles));
-    for (table, rows) in [("tables", 19), ("slices", 85), ("dashboards", 8)] {
+    for (table, rows) in [("tables", 21), ("slices", 88), ("dashboards", 9)] {
         assert_eq!(imported[table].len(), rows, "{table}");
     }
     allow(&mut imported, &pushed);
@@ -101,13 +103,24 @@ fn allow(imported: &mut Tables, pushed: &Tables) {
     }
     // Superset 6.1's importer leaves the ids of another Superset in `chartsInScope`; setkeeper writes this one's.
     for (dashboard, row) in imported.get_mut("dashboards").expect("read") {
-        let wanted = &pushed["dashboards"][dashboard]["metadata"]["native_filter_configuration"];
-        let filters = row["metadata"]["native_filter_configuration"].as_array_mut();
-        for (index, filter) in filters.into_iter().flatten().enumerate() {
-            if filter.get("chartsInScope").is_some() {
-                filter["chartsInScope"] = wanted[index]["chartsInScope"].clone();
+        in_scope(&mut row["metadata"], &pushed["dashboards"][dashboard]["metadata"]);
+    }
+}
+
+/// Gives every `chartsInScope` of `to` the value that stands in the same place of `from`.
+fn in_scope(to: &mut Value, from: &Value) {
+    let children: Vec<(&mut Value, &Value)> = match (to, from) {
+        (Value::Object(to), Value::Object(from)) => {
+            if let (Some(to), Some(from)) = (to.get_mut("chartsInScope"), from.get("chartsInScope")) {
+                to.clone_from(from);
             }
+            to.iter_mut().filter_map(|(key, value)| Some((value, from.get(key)?))).collect()
         }
+        (Value::Array(to), Value::Array(from)) => to.iter_mut().zip(from).collect(),
+        _ => return,
+    };
+    for (to, from) in children {
+        in_scope(to, from);
     }
 }
 
