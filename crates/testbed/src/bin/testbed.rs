@@ -29,9 +29,11 @@ async fn main() -> ExitCode {
 
 async fn start(folder: &Path) -> Result<(), Error> {
     let zookeeper =
-        Zookeeper::start(zookeeper::Options { dir: Some(folder.join("zookeeper")), ..Default::default() }).await?;
+        Zookeeper::start(zookeeper::Options { dir: Some(folder.join("zookeeper")), ..Default::default() })
+            .await?;
     let postgres =
-        Postgres::start(postgres::Options { dir: Some(folder.join("postgres")), ..Default::default() }).await?;
+        Postgres::start(postgres::Options { dir: Some(folder.join("postgres")), ..Default::default() })
+            .await?;
     postgres.create_database("shop").await?;
     let metadata = folder.join("superset.db");
     superset::sqlite_template(&metadata)?;
