@@ -153,6 +153,8 @@ async fn work(
     stop: &CancellationToken,
 ) -> Result<bool, TermError> {
     let end = stop.child_token();
+    // The leadership is given up after two thirds of the session's timeout: by its end another may be elected.
+    let last_third = term.session.timeout() / 3;
     let running = role.run(shared, term, end.clone());
     tokio::pin!(running);
     shared.health.set(&role.to_string(), Doing::Running);
@@ -171,11 +173,13 @@ async fn work(
         }
     };
     end.cancel();
-    match tokio::time::timeout(shared.config.stop_within, running).await {
+    let stop_within = shared.config.stop_within;
+    let within = if lost.is_some() { stop_within.min(last_third) } else { stop_within };
+    match tokio::time::timeout(within, running).await {
         Ok(Ok(())) => lost.map_or(Ok(paused), Err),
         Ok(Err(error)) => Err(lost.unwrap_or(error)),
         Err(_) => Err(lost.unwrap_or_else(|| TermError {
-            lines: vec![format!("the batch in hand did not end within {:?}", shared.config.stop_within)],
+            lines: vec![format!("the batch in hand did not end within {within:?}")],
             hopeless: false,
         })),
     }
