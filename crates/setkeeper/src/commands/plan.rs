@@ -33,9 +33,12 @@ pub(crate) fn document_at(path: &ZnodePath, found: &Found) -> Option<Document> {
     asset::parse(kind, &found.bytes).ok()
 }
 
-/// The uuids of all documents in the tree and where they stand.
+/// The uuids of all documents in the tree and where they stand: of several znodes with one uuid, the oldest owns it.
 pub(crate) fn uuids(nodes: &BTreeMap<ZnodePath, Found>) -> BTreeMap<Uuid, ZnodePath> {
-    nodes.iter().filter_map(|(path, found)| Some((document_at(path, found)?.uuid(), path.clone()))).collect()
+    let mut youngest_first: Vec<(&ZnodePath, &Found)> = nodes.iter().collect();
+    youngest_first.sort_by_key(|(path, found)| std::cmp::Reverse((found.czxid, *path)));
+    let uuid = |(path, found): (&ZnodePath, &Found)| Some((document_at(path, found)?.uuid(), path.clone()));
+    youngest_first.into_iter().filter_map(uuid).collect()
 }
 
 /// One thing that a write would do.
@@ -149,6 +152,14 @@ mod tests {
         assert!(put(&at, Some(&found(&kept)), pushed).is_none());
         let taken = put(&at, Some(&found(&kept)), parse(Kind::Database, export)).expect("a step");
         assert!(!taken.after.expect("a document").canonical().contains("env:SHOP"));
+    }
+
+    #[test]
+    fn a_uuid_belongs_to_the_oldest_znode_that_has_it() {
+        let (old, young) = (found(CHART), Found { czxid: 9, ..found(CHART) });
+        let nodes = [(path("assets/main/charts/b"), old), (path("assets/main/charts/c"), young.clone())];
+        let nodes = nodes.into_iter().chain([(path("assets/main/charts/a"), young)]).collect();
+        assert_eq!(uuids(&nodes).into_values().collect::<Vec<_>>(), [path("assets/main/charts/b")]);
     }
 
     #[test]
