@@ -5,12 +5,63 @@ use serde_json::json;
 
 use super::world::{CANARY, RESOLVED, World, page};
 use crate::pipeline::documents::{database, with};
-use crate::pipeline::{ENV, Pipeline};
+use crate::pipeline::{ENV, Metadata, Options, Pipeline};
 
 super::shared![
     a_clear_secret_shows_up_nowhere_but_in_zookeeper_and_the_queue,
     a_secret_that_a_document_names_is_stored_encrypted_and_shows_up_nowhere,
 ];
+
+/// Each in a module of its own: a scenario that has a pipeline for itself.
+mod files {
+    crate::scenarios::alone![a_secret_that_comes_later_is_awaited_and_a_rotated_one_is_written_again];
+
+    use super::comes_and_is_rotated as a_secret_that_comes_later_is_awaited_and_a_rotated_one_is_written_again;
+}
+
+async fn comes_and_is_rotated(metadata: Metadata) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options {
+        target: format!("secret_folders = [\"{}\"]\nsecret_retry = \"200ms\"", folder.path().display()),
+        ..Options::default()
+    };
+    let pipeline = Pipeline::start(metadata, options).await;
+    let file = folder.path().join("warehouse");
+    let secrets = json!({"secrets": {"password": format!("file:{}", file.display())}});
+    let put = pipeline.put("assets/main/databases/wh", &with(database(1), "setkeeper", secrets)).await;
+    let held = pipeline.await_outcome(&put, "held").await;
+    assert!(held.reason.contains(&file.display().to_string()), "{held:?}");
+    for secret in [format!("{CANARY}-1"), format!("{CANARY}-2")] {
+        std::fs::write(&file, &secret).expect("writable");
+        pipeline
+            .until("the secret is stored", async || {
+                let found = stored(&pipeline).await;
+                if found.as_ref() == Some(&secret) { Ok(()) } else { Err(found) }
+            })
+            .await;
+    }
+    let applied = pipeline.await_outcome(&put, "applied").await;
+    assert_eq!(applied.cause, "reconcile");
+    // A secret that cannot be read any more leaves the last one in place.
+    std::fs::remove_file(&file).expect("a file");
+    pipeline.put("assets/main/databases/other", &database(2)).await;
+    pipeline.await_equal().await;
+    assert_eq!(stored(&pipeline).await, Some(format!("{CANARY}-2")));
+    shows_nowhere(&pipeline, CANARY).await;
+}
+
+/// The password of the only database that has one, decrypted.
+async fn stored(pipeline: &Pipeline) -> Option<String> {
+    let sql = match pipeline.metadata.kind() {
+        Metadata::Sqlite => "SELECT hex(password) FROM dbs WHERE password IS NOT NULL",
+        Metadata::Postgres => "SELECT encode(password, 'hex') FROM dbs WHERE password IS NOT NULL",
+    };
+    let hex = pipeline.superset(sql).await.concat().pop()?;
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal");
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+    let cipher = superset::Cipher::new(testbed::superset::SECRET_KEY);
+    Some(cipher.decrypt(&bytes).expect("encrypted with Superset's key"))
+}
 
 async fn a_clear_secret_shows_up_nowhere_but_in_zookeeper_and_the_queue(w: World) {
     let good = database(w.n(0));
