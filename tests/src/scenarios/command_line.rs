@@ -140,7 +140,7 @@ async fn held_and_rejected(w: World) {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         w.pipeline.setkeeper_with(&arguments, document.to_string().as_bytes()).await
     };
-    ends(&run("charts/a", w.chart(1)).await, 2, &["held", "dataset"]);
+    ends(&run("charts/a", w.chart(1)).await, 2, &["held", "which ZooKeeper does not hold"]);
     w.applied("databases/one", &database(w.n(1))).await;
     let taken = with(database(w.n(2)), "database_name", format!("warehouse {}", w.n(1)));
     ends(&run("databases/two", taken).await, 1, &["rejected", &format!("warehouse {}", w.n(1))]);

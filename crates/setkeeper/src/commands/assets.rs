@@ -31,8 +31,9 @@ pub(super) async fn push(config: &Config, output: Output, push: Push) -> Result<
     }
     let session = connect(config).await?;
     let nodes = tree(&session).await?;
+    let known = plan::uuids(&nodes);
     let existing: BTreeMap<Uuid, String> =
-        plan::uuids(&nodes).into_iter().map(|(uuid, path)| (uuid, path.to_string())).collect();
+        known.iter().map(|(uuid, path)| (*uuid, path.to_string())).collect();
     let mut steps = Vec::new();
     for (path, index) in bundle::znode_names(&bundle, &push.project, &existing) {
         let path = parse_path(&path)?;
@@ -43,6 +44,7 @@ pub(super) async fn push(config: &Config, output: Output, push: Push) -> Result<
     // In the order in which they need one another, so that few have to wait.
     steps.sort_by_key(|step| step.after.as_ref().map(Document::kind));
     allowed(config, &push.bundle.display().to_string(), &steps)?;
+    warn_dangling(&known, &steps);
     if push.dry_run {
         let planned = Planned::of(&steps);
         output::print(output, &planned);
@@ -61,12 +63,15 @@ pub(super) async fn put(config: &Config, output: Output, put: Put) -> Result<Exi
         Some(kind) => {
             let document = asset::parse(kind, &bytes).map_err(|faults| refused(&put.path, &faults))?;
             let nodes = tree(&session).await?;
-            if let Some(other) = plan::uuids(&nodes).get(&document.uuid()).filter(|other| **other != path) {
+            let known = plan::uuids(&nodes);
+            if let Some(other) = known.get(&document.uuid()).filter(|other| **other != path) {
                 let why =
                     format!("uuid {} stands at `{other}` already; put it there, or move it", document.uuid());
                 return Err(usage(&put.path, &why));
             }
-            plan::put(&path, nodes.get(&path), document)
+            let step = plan::put(&path, nodes.get(&path), document);
+            warn_dangling(&known, step.as_slice());
+            step
         }
         None => {
             serde_json::from_slice::<serde_json::Value>(&bytes)
@@ -228,6 +233,12 @@ fn allowed(config: &Config, what: &str, steps: &[Step]) -> Result<(), Failure> {
     let targets: Vec<_> = config.targets.iter().map(|target| &target.applier.target).collect();
     let refusals = refuse::refusals(&targets, steps);
     if refusals.is_empty() { Ok(()) } else { Err(refused_for(what, &refusals)) }
+}
+
+fn warn_dangling(known: &BTreeMap<Uuid, ZnodePath>, steps: &[Step]) {
+    for line in refuse::dangling(known, steps) {
+        eprintln!("setkeeper: {line}");
+    }
 }
 
 fn refused_for(what: &str, faults: &[String]) -> Failure {

@@ -1,9 +1,10 @@
 //! What every target would reject, told before it is written. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use asset::{Document, Kind};
+use asset::{Document, Kind, Reference, Strength};
 use change::{Place, ZnodePath};
+use uuid::Uuid;
 
 use super::plan::Step;
 
@@ -27,6 +28,24 @@ pub(crate) fn refusals(targets: &[&applier::TargetConfig], steps: &[Step]) -> Ve
                 refuse(&format!(
                     "the project may not hold {}; use another project",
                     document.kind().folder()
+                ));
+            }
+        }
+    }
+    lines.into_iter().collect()
+}
+
+/// One line for each document that would wait for another one, which stands neither in ZooKeeper nor among the steps.
+/// That is no fault: it may come later, or be one that somebody made in Superset itself.
+pub(crate) fn dangling(known: &BTreeMap<Uuid, ZnodePath>, steps: &[Step]) -> Vec<String> {
+    let documents = || steps.iter().filter_map(|step| Some((&step.edit.path, step.after.as_ref()?)));
+    let written: BTreeSet<Uuid> = documents().map(|(_, document)| document.uuid()).collect();
+    let mut lines = BTreeSet::new();
+    for (path, document) in documents() {
+        for Reference { strength, to, uuid } in document.references() {
+            if strength == Strength::Hard && !known.contains_key(&uuid) && !written.contains(&uuid) {
+                lines.insert(format!(
+                    "`{path}` needs {to} {uuid}, which ZooKeeper does not hold; it waits until that is there"
                 ));
             }
         }
@@ -62,6 +81,40 @@ mod tests {
         for (line, word) in lines.iter().zip(want) {
             assert!(line.contains(word), "{line}");
         }
+    }
+
+    #[test]
+    fn a_reference_to_nothing_is_told_unless_what_it_means_comes_along() {
+        let uuid = |n: u8| format!("5d0c6f0e-2f60-4d5e-8d0b-0e6f7c1a000{n}");
+        let step = |kind, folder: &str, text: String| {
+            let document = asset::parse(kind, text.as_bytes()).expect("a document");
+            plan::put(&format!("assets/main/{folder}/x").parse().expect("a path"), None, document)
+                .expect("a step")
+        };
+        let dataset = step(
+            Kind::Dataset,
+            "datasets",
+            format!(
+                r#"{{"table_name":"t","uuid":"{}","database_uuid":"{}","version":"1.0.0"}}"#,
+                uuid(2),
+                uuid(1)
+            ),
+        );
+        let chart = step(
+            Kind::Chart,
+            "charts",
+            format!(
+                r#"{{"slice_name":"c","viz_type":"table","params":{{}},"uuid":"{}","dataset_uuid":"{}","version":"1.0.0"}}"#,
+                uuid(3),
+                uuid(2)
+            ),
+        );
+        let lines = dangling(&BTreeMap::new(), &[chart.clone(), dataset.clone()]);
+        assert!(lines.len() == 1 && lines[0].contains(&uuid(1)), "{lines:?}");
+        let path = "assets/main/databases/x".parse().expect("a path");
+        let known = BTreeMap::from([(uuid(1).parse().expect("a uuid"), path)]);
+        assert!(dangling(&known, &[chart.clone(), dataset]).is_empty());
+        assert_eq!(dangling(&known, &[chart]).len(), 1);
     }
 
     #[test]
