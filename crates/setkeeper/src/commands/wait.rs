@@ -8,6 +8,7 @@ use queue::{Position, Queue};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::existing_queue;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::output::{Printed, table};
@@ -41,12 +42,17 @@ impl Waiting {
     /// # Errors
     /// The queue cannot be opened here: `--wait` needs the queue's file, so it works where the workers run.
     pub(crate) async fn begin(config: &Config) -> Result<Waiting, Failure> {
-        let failed = |error: &dyn std::error::Error| {
-            Failure::of(Exit::Unreachable, error).hint(
-                "--wait reads the outcomes from the queue; run it where the workers run, or leave --wait out",
+        const HINT: &str =
+            "--wait reads the outcomes from the queue; run it where the workers run, or leave --wait out";
+        let failed = |error: &dyn std::error::Error| Failure::of(Exit::Unreachable, error).hint(HINT);
+        let queue = existing_queue(config).await.map_err(|error| failed(&error))?.ok_or_else(|| {
+            let path = config.queue.path.display();
+            Failure::new(
+                Exit::Unreachable,
+                format!("the queue `{path}` is not there: no worker has run here"),
             )
-        };
-        let queue = Queue::embedded(&config.queue).await.map_err(|error| failed(&error))?;
+            .hint(HINT)
+        })?;
         let topic = Topic::Outcomes.name(&config.env);
         let from = queue.end(&topic).await.map_err(|error| failed(&error))?;
         Ok(Waiting { queue, topic, from })

@@ -12,6 +12,13 @@ use super::raw::{self, Raw};
 use super::source::Source;
 use super::{Audit, Config, Target};
 
+/// What one transaction of applier or auditor takes of a topic.
+#[derive(Clone, Copy)]
+struct Batch {
+    records: usize,
+    bytes: u64,
+}
+
 /// Collects faults, so that one does not hide the next.
 struct Reading<'a> {
     base: &'a Path,
@@ -32,10 +39,11 @@ pub(super) fn mean(raw: Raw, base: &Path, state: &Path) -> Result<Config, Vec<St
 
 impl Reading<'_> {
     fn config(&mut self, raw: Raw) -> Config {
-        let batch = raw.queue.batch_max.unwrap_or(256);
-        if batch == 0 {
-            self.fault("queue.batch_max", "must be at least 1");
-        }
+        let batch = Batch {
+            records: self.at_least_1("queue.batch_max", raw.queue.batch_max, 256),
+            bytes: self.at_least_1("queue.batch_bytes", raw.queue.batch_bytes, 16 << 20),
+        };
+        let sql = self.sql(&raw.sql);
         let policy = self.policy(&raw.deletes, &raw.projects);
         let mut names = BTreeSet::new();
         let mut targets = Vec::new();
@@ -46,17 +54,28 @@ impl Reading<'_> {
                     &format!("`{}` is taken; names are unique", target.name),
                 );
             }
-            targets.push(self.target(index, target, &policy, &raw.env, batch));
+            let applier = applier::Config {
+                batch_records: batch.records,
+                batch_bytes: batch.bytes,
+                secrets_interval: self.secret_retry(index, target),
+                ..applier::Config::new(self.target(index, target, &policy, &raw.env))
+            };
+            let url = self.target_url(&format!("target[{index}]"), target);
+            targets.push(Target {
+                name: target.name.clone(),
+                database: Source::new(url, sql.clone()),
+                applier,
+            });
         }
         if raw.target.is_empty() {
             self.fault("target", "no target is configured; add a [[target]] with name, url and secret_key");
         }
         Config {
-            watcher: self.watcher(&raw.zookeeper),
+            watcher: self.watcher(&raw.zookeeper, &raw.watcher),
             zookeeper: self.zookeeper(&raw.env, &raw.zookeeper),
             queue: self.queue(&raw.queue),
             targets,
-            audit: self.audit(&raw.audit, batch),
+            audit: self.audit(&raw.audit, batch, sql),
             listen: self.listen(raw.http.listen.as_deref()),
             stop_within: self.duration(
                 "run.stop_within",
@@ -98,8 +117,12 @@ impl Reading<'_> {
             raw.connect_timeout.as_deref(),
             config.connect_timeout,
         );
-        config.request_bytes_max = raw.request_bytes_max.unwrap_or(config.request_bytes_max);
-        config.reads_in_flight = self.at_least_1("zookeeper.reads_in_flight", raw.reads_in_flight, 64);
+        self.counts([
+            ("zookeeper.request_bytes_max", raw.request_bytes_max, &mut config.request_bytes_max),
+            ("zookeeper.reads_in_flight", raw.reads_in_flight, &mut config.reads_in_flight),
+            ("zookeeper.prune_max", raw.prune_max, &mut config.prune_max),
+        ]);
+        self.counts([("zookeeper.attempts", raw.attempts, &mut config.attempts)]);
         config
     }
 
@@ -144,47 +167,74 @@ impl Reading<'_> {
         };
     }
 
-    fn watcher(&mut self, raw: &raw::Zookeeper) -> watcher::Config {
-        let (Some(raw::Feed::Watch) | None) = raw.feed;
-        let defaults = watcher::Config::default();
-        watcher::Config {
-            canary_every: self.duration(
-                "zookeeper.canary_every",
-                raw.canary_every.as_deref(),
-                defaults.canary_every,
-            ),
-            canary_within: self.duration(
-                "zookeeper.canary_within",
-                raw.canary_within.as_deref(),
-                defaults.canary_within,
-            ),
-            reconcile_every: self.duration(
-                "zookeeper.reconcile_every",
-                raw.reconcile_every.as_deref(),
-                defaults.reconcile_every,
-            ),
-            reads_in_flight: self.at_least_1("zookeeper.reads_in_flight", raw.reads_in_flight, 64),
-            edits_kept: self.at_least_1("zookeeper.edits_kept", raw.edits_kept, defaults.edits_kept),
-            ..defaults
-        }
+    fn watcher(&mut self, zookeeper: &raw::Zookeeper, raw: &raw::Watcher) -> watcher::Config {
+        let (Some(raw::Feed::Watch) | None) = zookeeper.feed;
+        let mut config = watcher::Config::default();
+        let times = [
+            ("zookeeper.canary_every", &zookeeper.canary_every, &mut config.canary_every),
+            ("zookeeper.canary_within", &zookeeper.canary_within, &mut config.canary_within),
+            ("zookeeper.reconcile_every", &zookeeper.reconcile_every, &mut config.reconcile_every),
+            ("watcher.checkpoint_every", &raw.checkpoint_every, &mut config.checkpoint_every),
+            ("watcher.disconnected_max", &raw.disconnected_max, &mut config.broken_max),
+        ];
+        self.durations(times);
+        let counts = [
+            ("zookeeper.reads_in_flight", zookeeper.reads_in_flight, &mut config.reads_in_flight),
+            ("zookeeper.edits_kept", zookeeper.edits_kept, &mut config.edits_kept),
+            ("watcher.events_max", raw.events_max, &mut config.events_max),
+            ("watcher.batch_max", raw.batch_max, &mut config.batch_max),
+            ("watcher.checkpoint_records", raw.checkpoint_records, &mut config.checkpoint_records),
+            ("watcher.append_records", raw.append_records, &mut config.append_records),
+            ("watcher.coupled_changes", raw.coupled_changes, &mut config.coupled_changes),
+            ("watcher.coupled_bytes", raw.coupled_bytes, &mut config.coupled_bytes),
+        ];
+        self.counts(counts);
+        self.counts([
+            ("watcher.append_bytes", raw.append_bytes, &mut config.append_bytes),
+            ("watcher.prune_every", raw.prune_every, &mut config.prune_every),
+        ]);
+        config
     }
 
     fn queue(&mut self, raw: &raw::Queue) -> queue::Config {
         let (Some(raw::QueueKind::Embedded) | None) = raw.kind;
         let path = raw.path.as_deref().map_or_else(|| self.state.join("queue.db"), |path| self.path(path));
-        let defaults = queue::Config::new(path);
-        queue::Config {
-            max_bytes: raw.bytes_max.unwrap_or(defaults.max_bytes),
-            busy_timeout: self.duration(
-                "queue.busy_timeout",
-                raw.busy_timeout.as_deref(),
-                defaults.busy_timeout,
-            ),
-            ..defaults
-        }
+        let mut config = queue::Config::new(path);
+        self.counts([
+            ("queue.bytes_max", raw.bytes_max, &mut config.max_bytes),
+            ("queue.records_max", raw.records_max, &mut config.max_records),
+        ]);
+        self.durations([
+            ("queue.busy_timeout", &raw.busy_timeout, &mut config.busy_timeout),
+            ("queue.poll_active", &raw.poll_active, &mut config.poll_active),
+            ("queue.poll_idle", &raw.poll_idle, &mut config.poll_idle),
+            ("queue.idle_after", &raw.idle_after, &mut config.idle_after),
+        ]);
+        config
     }
 
-    fn audit(&mut self, raw: &raw::Audit, batch: usize) -> Audit {
+    fn sql(&mut self, raw: &raw::Sql) -> sql::Config {
+        let mut config = sql::Config::default();
+        self.durations([
+            ("sql.connect_timeout", &raw.connect_timeout, &mut config.connect_timeout),
+            ("sql.statement_timeout", &raw.statement_timeout, &mut config.statement_timeout),
+            ("sql.lock_timeout", &raw.lock_timeout, &mut config.lock_timeout),
+            (
+                "sql.idle_in_transaction_timeout",
+                &raw.idle_in_transaction_timeout,
+                &mut config.idle_in_transaction_timeout,
+            ),
+            ("sql.busy_timeout", &raw.busy_timeout, &mut config.busy_timeout),
+        ]);
+        self.counts([
+            ("sql.connections_max", raw.connections_max, &mut config.max_connections),
+            ("sql.commit_attempts", raw.commit_attempts, &mut config.commit_attempts),
+        ]);
+        self.counts([("sql.rows_max", raw.rows_max, &mut config.max_rows)]);
+        config
+    }
+
+    fn audit(&mut self, raw: &raw::Audit, batch: Batch, sql: sql::Config) -> Audit {
         let url =
             raw.url.clone().unwrap_or_else(|| format!("sqlite://{}", self.state.join("audit.db").display()));
         if !url.starts_with("sqlite:") {
@@ -192,10 +242,14 @@ impl Reading<'_> {
         }
         let defaults = auditor::Config::default();
         Audit {
-            database: Source::new(url, sql::Config { create: true, wal: true, ..sql::Config::default() }),
+            database: Source::new(url, sql::Config { create: true, wal: true, ..sql }),
             auditor: auditor::Config {
                 keep_queue: self.duration("audit.keep_queue", raw.keep_queue.as_deref(), defaults.keep_queue),
-                batch_records: batch,
+                trim_every: self.duration("audit.trim_every", raw.trim_every.as_deref(), defaults.trim_every),
+                trim_records: self.at_least_1("audit.trim_records", raw.trim_records, defaults.trim_records),
+                outcomes_wait_max: raw.outcomes_wait_max.unwrap_or(defaults.outcomes_wait_max),
+                batch_records: batch.records,
+                batch_bytes: batch.bytes,
                 ..defaults
             },
         }
@@ -262,9 +316,21 @@ impl Reading<'_> {
         }
     }
 
-    fn at_least_1(&mut self, key: &str, value: Option<usize>, default: usize) -> usize {
+    fn durations<const N: usize>(&mut self, all: [(&str, &Option<String>, &mut Duration); N]) {
+        for (key, text, place) in all {
+            *place = self.duration(key, text.as_deref(), *place);
+        }
+    }
+
+    fn counts<T: Copy + Default + PartialEq, const N: usize>(&mut self, all: [(&str, Option<T>, &mut T); N]) {
+        for (key, value, place) in all {
+            *place = self.at_least_1(key, value, *place);
+        }
+    }
+
+    fn at_least_1<T: Default + PartialEq>(&mut self, key: &str, value: Option<T>, default: T) -> T {
         match value {
-            Some(0) => {
+            Some(zero) if zero == T::default() => {
                 self.fault(key, "must be at least 1");
                 default
             }
@@ -322,8 +388,7 @@ impl Reading<'_> {
         raw: &raw::Target,
         policy: &applier::Policy,
         env: &str,
-        batch: usize,
-    ) -> Target {
+    ) -> applier::TargetConfig {
         let key = format!("target[{index}]");
         if raw.name.is_empty()
             || !raw.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
@@ -360,19 +425,15 @@ impl Reading<'_> {
             ),
             ..policy.clone()
         };
-        let retry = self.duration(
-            &format!("{key}.secret_retry"),
-            raw.secret_retry.as_deref(),
-            Duration::from_secs(60),
-        );
-        Target {
-            name: raw.name.clone(),
-            database: Source::new(self.target_url(&key, raw), sql::Config::default()),
-            applier: applier::Config {
-                batch_records: batch,
-                secrets_interval: retry,
-                ..applier::Config::new(target)
-            },
-        }
+        self.counts([
+            (&format!("{key}.observe_rounds"), raw.observe_rounds, &mut target.rounds),
+            (&format!("{key}.attempts"), raw.attempts, &mut target.attempts),
+        ]);
+        target
+    }
+
+    fn secret_retry(&mut self, index: usize, raw: &raw::Target) -> Duration {
+        let key = format!("target[{index}].secret_retry");
+        self.duration(&key, raw.secret_retry.as_deref(), Duration::from_secs(60))
     }
 }

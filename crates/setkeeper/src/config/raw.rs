@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 pub(crate) struct Raw {
     pub(super) env: String,
     pub(super) zookeeper: Zookeeper,
+    pub(super) watcher: Watcher,
     pub(super) queue: Queue,
+    pub(super) sql: Sql,
     pub(super) target: Vec<Target>,
     pub(super) audit: Audit,
     pub(super) deletes: Deletes,
@@ -22,8 +24,8 @@ pub(crate) struct Raw {
     pub(super) run: Run,
 }
 
-const SECTIONS: [&str; 9] =
-    ["env", "zookeeper", "queue", "target", "audit", "deletes", "projects", "http", "run"];
+const SECTIONS: [&str; 11] =
+    ["env", "zookeeper", "watcher", "queue", "sql", "target", "audit", "deletes", "projects", "http", "run"];
 
 /// Reads all layers, section by section, so that a fault in one does not hide those of the others.
 ///
@@ -36,7 +38,9 @@ pub(super) fn read(figment: &Figment, file: &str) -> Result<Raw, Vec<String>> {
     let raw = Raw {
         env: reading.needed("env"),
         zookeeper: reading.needed("zookeeper"),
+        watcher: reading.section("watcher").unwrap_or_default(),
         queue: reading.section("queue").unwrap_or_default(),
+        sql: reading.section("sql").unwrap_or_default(),
         target: reading.section("target").unwrap_or_default(),
         audit: reading.section("audit").unwrap_or_default(),
         deletes: reading.section("deletes").unwrap_or_default(),
@@ -125,9 +129,39 @@ pub(super) struct Zookeeper {
     pub(super) request_bytes_max: Option<usize>,
     pub(super) reads_in_flight: Option<usize>,
     pub(super) edits_kept: Option<usize>,
+    pub(super) prune_max: Option<usize>,
+    pub(super) attempts: Option<u32>,
     pub(super) canary_every: Option<String>,
     pub(super) canary_within: Option<String>,
     pub(super) reconcile_every: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Watcher {
+    pub(super) events_max: Option<usize>,
+    pub(super) batch_max: Option<usize>,
+    pub(super) checkpoint_records: Option<usize>,
+    pub(super) checkpoint_every: Option<String>,
+    pub(super) append_records: Option<usize>,
+    pub(super) append_bytes: Option<u64>,
+    pub(super) coupled_changes: Option<usize>,
+    pub(super) coupled_bytes: Option<usize>,
+    pub(super) disconnected_max: Option<String>,
+    pub(super) prune_every: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sql {
+    pub(super) connections_max: Option<u32>,
+    pub(super) connect_timeout: Option<String>,
+    pub(super) statement_timeout: Option<String>,
+    pub(super) lock_timeout: Option<String>,
+    pub(super) idle_in_transaction_timeout: Option<String>,
+    pub(super) busy_timeout: Option<String>,
+    pub(super) commit_attempts: Option<u32>,
+    pub(super) rows_max: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -142,8 +176,13 @@ pub(super) struct Queue {
     pub(super) kind: Option<QueueKind>,
     pub(super) path: Option<String>,
     pub(super) bytes_max: Option<u64>,
+    pub(super) records_max: Option<u64>,
     pub(super) busy_timeout: Option<String>,
+    pub(super) poll_active: Option<String>,
+    pub(super) poll_idle: Option<String>,
+    pub(super) idle_after: Option<String>,
     pub(super) batch_max: Option<usize>,
+    pub(super) batch_bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -167,6 +206,8 @@ pub(super) struct Target {
     pub(super) secret_retry: Option<String>,
     pub(super) pending_max: Option<usize>,
     pub(super) document_bytes_max: Option<usize>,
+    pub(super) observe_rounds: Option<usize>,
+    pub(super) attempts: Option<usize>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -174,6 +215,9 @@ pub(super) struct Target {
 pub(super) struct Audit {
     pub(super) url: Option<String>,
     pub(super) keep_queue: Option<String>,
+    pub(super) trim_every: Option<String>,
+    pub(super) trim_records: Option<usize>,
+    pub(super) outcomes_wait_max: Option<u32>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
