@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock};
+use std::time::Duration;
 
 use change::ChangeId;
 use serde_json::Value;
@@ -55,6 +56,8 @@ fn start(metadata: Metadata) -> &'static Pipeline {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut options = Options::default().set("deletes.guard_count", 1_000_000);
+        // Nobody is killed here, and a busy machine must not end a term.
+        options.tick = Duration::from_secs(3);
         options.env.push(("SETKEEPER_SECRET_CANARY".to_owned(), RESOLVED.to_owned()));
         let pipeline: &'static Pipeline =
             Box::leak(Box::new(RUNTIME.block_on(Pipeline::start(metadata, options))));
