@@ -4,7 +4,7 @@ use change::{Outcome, wire};
 use sea_query::{Alias, ExprTrait, Order, Query, SimpleExpr};
 use sql::{Transaction, Value};
 
-use crate::ledger::{OUTBOX, Tables, column};
+use crate::ledger::{LedgerError, OUTBOX, Tables, column};
 
 /// One outcome as the queue wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,12 +42,13 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// The oldest outcomes, in order.
+/// The oldest outcomes, in order. A row that is not understood is an error: leaving it out would let it be forgotten
+/// unrelayed.
 pub(crate) async fn oldest(
     tables: &Tables,
     transaction: &mut Transaction,
     count: u64,
-) -> Result<Vec<Parcel>, sql::Error> {
+) -> Result<Vec<Parcel>, LedgerError> {
     let select = Query::select()
         .columns(["sequence", "key", "headers", "body"].map(Alias::new))
         .from(tables.table(OUTBOX))
@@ -65,7 +66,9 @@ pub(crate) async fn oldest(
             queue::NewEntry { key: text(key)?, headers: text(headers)?, body: text(body)?.into_bytes() };
         Some(Parcel { sequence, entry })
     };
-    Ok(tables.fetch(transaction, &select).await?.into_iter().filter_map(parcel).collect())
+    let strange = LedgerError::Strange { table: OUTBOX, column: "body" };
+    let rows = tables.fetch(transaction, &select).await?;
+    rows.into_iter().map(parcel).collect::<Option<Vec<Parcel>>>().ok_or(strange)
 }
 
 /// Forgets what the queue has acknowledged.

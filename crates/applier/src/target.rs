@@ -423,7 +423,10 @@ impl Target {
     /// Outcomes that were committed and not forgotten, oldest first: at most `count`. With each its sequence.
     pub(crate) async fn unrelayed(&self, count: u64) -> Result<Vec<crate::outbox::Parcel>, ApplyError> {
         let parcels = transact::unrelayed(&self.database, &self.tables, count).await;
-        parcels.map_err(|source| ApplyError::Sql { target: self.config.name.clone(), source: source.into() })
+        parcels.map_err(|source| ApplyError::Ledger {
+            target: self.config.name.clone(),
+            source: Box::new(source),
+        })
     }
 
     pub(crate) fn pack(&self, outcomes: &[Outcome]) -> Vec<crate::outbox::Parcel> {

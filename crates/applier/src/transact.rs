@@ -243,7 +243,7 @@ pub(crate) async fn unrelayed(
     database: &Database,
     tables: &Tables,
     count: u64,
-) -> Result<Vec<outbox::Parcel>, sql::Error> {
+) -> Result<Vec<outbox::Parcel>, LedgerError> {
     let mut transaction = database.begin(Mode::Read).await?;
     let parcels = outbox::oldest(tables, &mut transaction, count).await?;
     transaction.rollback().await;

@@ -52,6 +52,9 @@ impl Default for Config {
     }
 }
 
+/// The pause between two portions while there is more to trim.
+const TRIM_ON: Duration = Duration::from_millis(100);
+
 /// Where a crash test aborts the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailPoint {
@@ -279,7 +282,11 @@ impl Auditor {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(Stopped::Asked),
-                _ = trims.tick() => self.trim().await?,
+                _ = trims.tick() => {
+                    if self.trim().await? >= self.config.trim_records {
+                        trims.reset_after(TRIM_ON);
+                    }
+                }
                 ready = self.ready() => {
                     ready?;
                     self.round().await?;
@@ -462,11 +469,12 @@ impl Auditor {
         Ok(())
     }
 
-    async fn trim(&self) -> Result<(), Error> {
+    /// Returns how many records went.
+    async fn trim(&self) -> Result<usize, Error> {
         let (changes, outcomes) = (self.stream.changes.as_ref(), self.stream.outcomes.as_ref());
         let trimmed = trim::trim(&self.queue, &self.env, &self.config, changes, outcomes).await?;
         self.stats.trimmed(trimmed);
-        Ok(())
+        Ok(trimmed)
     }
 
     fn fail(&self, here: FailPoint) {

@@ -219,6 +219,17 @@ async fn outcome_keys_are_unique_whatever_terms_they_come_from() {
 }
 
 #[tokio::test]
+async fn an_outcome_that_cannot_be_read_back_stays_and_is_told() {
+    let road = Road::new(On::Sqlite).await;
+    road.by_hand("INSERT INTO setkeeper_outbox (sequence, key, headers, body) VALUES (1, 'k', '{}', X'00')")
+        .await;
+    let mut applier = road.applier().await;
+    let error = applier.relay_left_over().await.expect_err("strange").to_string();
+    assert!(error.contains("write target"), "{error}");
+    assert_eq!(road.lines("SELECT count(*) FROM setkeeper_outbox").await, ["1"]);
+}
+
+#[tokio::test]
 async fn a_target_without_its_ledger_or_with_anothers_is_refused() {
     for on in BOTH {
         let mut road = Road::new(on).await;

@@ -301,6 +301,8 @@ async fn how_records_were_batched_does_not_show() {
 async fn the_queue_is_trimmed_below_what_is_recorded_and_what_the_watcher_folds() {
     let mut world = World::new().await;
     world.config.keep_queue = std::time::Duration::ZERO;
+    // More than one portion: the next must not wait for `trim_every`.
+    world.config.trim_records = 1;
     let document = chart(1, "A", 1);
     world
         .watch(1, &[txn(10, vec![put("a", 1, 0, &document)]), txn(20, vec![put("a", 1, 1, &document)])])
