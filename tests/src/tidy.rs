@@ -18,8 +18,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("watcher", &["change", "zk", "queue"]),
     ("applier", &["change", "asset", "superset", "queue", "sql"]),
     ("auditor", &["change", "asset", "queue", "sql"]),
+    ("agent", &["change", "asset", "zk"]),
     ("testbed", &[]),
-    ("setkeeper", &["change", "asset", "superset", "queue", "sql", "zk", "watcher", "applier", "auditor"]),
+    (
+        "setkeeper",
+        &["change", "asset", "superset", "queue", "sql", "zk", "watcher", "applier", "auditor", "agent"],
+    ),
 ];
 
 /// Crates without I/O, and what would betray it.
