@@ -66,7 +66,8 @@ impl<'f> Fields<'f> {
         self.take(key).filter(|value| !value.is_null())
     }
 
-    fn required(&mut self, key: &str) -> Option<Value> {
+    /// Takes the value of a key that must be there, whatever its type.
+    pub(crate) fn required(&mut self, key: &str) -> Option<Value> {
         let value = self.take(key);
         if value.is_none() && self.is_object {
             self.fault(key, FaultKind::MissingKey, "required and missing; add it");
@@ -74,7 +75,7 @@ impl<'f> Fields<'f> {
         value
     }
 
-    fn wrong_type(&mut self, key: &str, expected: &str, found: &Value) {
+    pub(crate) fn wrong_type(&mut self, key: &str, expected: &str, found: &Value) {
         let path = self.path_of(key);
         self.faults.push(wrong_type(&path, expected, found));
     }
@@ -200,15 +201,18 @@ impl<'f> Fields<'f> {
 
     /// Takes a list of strings: omitted and null are the empty one.
     pub(crate) fn texts(&mut self, key: &str) -> Vec<String> {
+        self.texts_with_paths(key).into_iter().map(|(_, text)| text).collect()
+    }
+
+    /// Takes a list of strings, each with its path: omitted and null are the empty one.
+    pub(crate) fn texts_with_paths(&mut self, key: &str) -> Vec<(String, String)> {
         let list = self.list(key);
         let mut texts = Vec::with_capacity(list.len());
         for (index, value) in list.into_iter().enumerate() {
+            let path = index_path(&self.path_of(key), index);
             match value {
-                Value::String(text) => texts.push(text),
-                other => {
-                    let path = index_path(&self.path_of(key), index);
-                    self.faults.push(wrong_type(&path, "a string", &other));
-                }
+                Value::String(text) => texts.push((path, text)),
+                other => self.faults.push(wrong_type(&path, "a string", &other)),
             }
         }
         texts
@@ -251,7 +255,7 @@ impl<'f> Fields<'f> {
     }
 }
 
-fn wrong_type(path: &str, expected: &str, found: &Value) -> Fault {
+pub(crate) fn wrong_type(path: &str, expected: &str, found: &Value) -> Fault {
     let found = match found {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

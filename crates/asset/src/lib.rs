@@ -1,6 +1,9 @@
 //! Superset's documents: one JSON object for one database, dataset, chart or dashboard, in the shape of
 //! Superset's own v1 export, field for field.
 //!
+//! Beside the documents it reads what stands below `settings` ([`parse_setting`]) and `endpoints`
+//! ([`parse_chosen`]), just as strictly.
+//!
 //! What goes in: bytes of a znode ([`parse`]) or of a bundle ([`bundle::read`]). What comes out: a
 //! [`Document`], its one canonical text ([`Document::canonical`]), what it refers to
 //! ([`Document::references`], [`Document::secrets`]) and how it differs from another ([`diff`]). Nothing here
@@ -15,12 +18,14 @@ pub mod bundle;
 mod canonical;
 mod diff;
 mod document;
+mod endpoint;
 mod fault;
 mod fields;
 mod json;
 mod parse;
 mod redact;
 mod secret;
+mod setting;
 mod yaml;
 
 pub use diff::{FieldChange, diff};
@@ -30,11 +35,14 @@ pub use document::database::{Database, Extras, Secrets};
 pub use document::dataset::{Column, Dataset, Metric};
 pub use document::reference::{Reference, SecretRef, SecretRefFault, Strength};
 pub use document::{Document, Kind, VERSION};
+pub use endpoint::{CHOSEN_MAX, Chosen, HostPort, HostPortFault, Source, parse_chosen};
 
 pub use fault::{Fault, FaultKind};
 pub use parse::{DOCUMENT_BYTES_MAX, parse};
 pub use redact::redact;
 pub use secret::PASSWORD_MASK;
+pub use setting::follow::{Check, Choose, Follow, Registry};
+pub use setting::{Group, Scale, Setting, is_live_flag, is_live_key, parse_setting};
 
 /// A JSON object whose keys keep their order, as Superset keeps it.
 pub type Object = serde_json::Map<String, serde_json::Value>;

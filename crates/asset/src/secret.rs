@@ -31,7 +31,7 @@ pub(crate) fn may_be_secret(name: &str) -> bool {
 }
 
 /// Says whether a value under this name is taken for a secret. What names a place (`credentials_path`) is none.
-fn is_secret_name(name: &str) -> bool {
+pub(crate) fn is_secret_name(name: &str) -> bool {
     may_be_secret(name)
         && !["path", "file", "url", "uri"].iter().any(|place| name.to_lowercase().ends_with(place))
 }
@@ -116,6 +116,11 @@ fn redact_parameter(parameter: &str) -> String {
 /// neither empty nor masked.
 pub(crate) fn keys_with_secrets(path: &str, object: &Object) -> Vec<String> {
     secrets_in_object(path, false, object)
+}
+
+/// The same of a value of any type.
+pub(crate) fn places_with_secrets(value: &Value) -> Vec<String> {
+    secrets_in(String::new(), false, value)
 }
 
 fn secrets_in_object(path: &str, is_secret: bool, object: &Object) -> Vec<String> {
