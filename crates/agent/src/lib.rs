@@ -9,3 +9,5 @@
 //! # What survives a crash
 //! Nothing is kept but the files that were written, each by rename: everything else is read anew from ZooKeeper, and a
 //! registration goes with its session.
+
+pub mod registry;
