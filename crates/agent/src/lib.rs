@@ -10,4 +10,5 @@
 //! Nothing is kept but the files that were written, each by rename: everything else is read anew from ZooKeeper, and a
 //! registration goes with its session.
 
+pub mod choose;
 pub mod registry;
