@@ -10,5 +10,6 @@
 //! Nothing is kept but the files that were written, each by rename: everything else is read anew from ZooKeeper, and a
 //! registration goes with its session.
 
+pub mod check;
 pub mod choose;
 pub mod registry;
