@@ -37,6 +37,32 @@ pub struct Config {
     pub prune_max: usize,
     /// How often a read that lost its connection, or a part that lost a race, is tried in all.
     pub attempts: u32,
+    /// Bounds of what [`crate::Follower`] keeps.
+    pub follow: FollowConfig,
+}
+
+/// Bounds of one followed subtree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowConfig {
+    /// How often everything is read again, for what no event tells of (rights that changed).
+    pub crawl_every: Duration,
+    /// How long changes are gathered at most, while more of them come, before they are told of.
+    pub gather: Duration,
+    /// The most znodes that are kept.
+    pub nodes_max: usize,
+    /// The most bytes that are kept.
+    pub bytes_max: usize,
+}
+
+impl Default for FollowConfig {
+    fn default() -> Self {
+        FollowConfig {
+            crawl_every: Duration::from_secs(60),
+            gather: Duration::from_millis(20),
+            nodes_max: 50_000,
+            bytes_max: 64 << 20,
+        }
+    }
 }
 
 impl Config {
@@ -57,6 +83,7 @@ impl Config {
             reads_in_flight: 64,
             prune_max: 500,
             attempts: 10,
+            follow: FollowConfig::default(),
         }
     }
 }

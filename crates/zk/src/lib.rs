@@ -19,14 +19,16 @@
 mod config;
 mod control;
 mod elect;
+mod follow;
 mod generation;
 mod read;
 mod session;
 mod write;
 
-pub use config::{AclEntry, Acls, Auth, BadConfig, Config, Sasl, Secret, Tls, ZkRoot};
+pub use config::{AclEntry, Acls, Auth, BadConfig, Config, FollowConfig, Sasl, Secret, Tls, ZkRoot};
 pub use control::{ControlError, Pause, PauseWatch, ResyncRequest};
 pub use elect::{ElectError, Leadership, Lost};
+pub use follow::{Elsewhere, Follower};
 pub use generation::GenerationError;
 pub use read::{Found, ReadError, Snapshot};
 pub use session::{Advice, ConnectError, Session, SessionEnd};

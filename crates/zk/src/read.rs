@@ -40,7 +40,7 @@ impl fmt::Debug for Found {
 }
 
 impl Found {
-    fn new(bytes: Vec<u8>, stat: &Stat) -> Found {
+    pub(crate) fn new(bytes: Vec<u8>, stat: &Stat) -> Found {
         Found {
             czxid: stat.czxid,
             mzxid: Zxid(stat.mzxid),
@@ -92,6 +92,19 @@ pub enum ReadError {
     /// A child's name that ZooKeeper itself would not have accepted.
     #[error("use the name of a child that the server listed")]
     Name(#[from] change::ZnodePathError),
+    /// A followed subtree is beyond its bounds.
+    #[error(
+        "follow `{path}`: it holds more than {nodes} znodes or {bytes} bytes; follow a path further down, or raise \
+         zookeeper.follow_nodes_max or follow_bytes_max"
+    )]
+    TooMuch {
+        /// The followed root, absolute.
+        path: String,
+        /// The most znodes.
+        nodes: usize,
+        /// The most bytes.
+        bytes: usize,
+    },
     /// The session ended.
     #[error("read `{path}`: the session is over")]
     SessionOver {
@@ -121,6 +134,7 @@ impl ReadError {
             ReadError::NotInitialised { .. }
             | ReadError::Forbidden { .. }
             | ReadError::Malformed { .. }
+            | ReadError::TooMuch { .. }
             | ReadError::Name(_) => Advice::Stop,
         }
     }

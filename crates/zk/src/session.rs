@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use zookeeper_client::{Acl, Client, Error as ZkError, SaslOptions, SessionState, TlsOptions};
+use zookeeper_client::{Acl, Client, Connector, Error as ZkError, SaslOptions, SessionState, TlsOptions};
 
 use crate::config::{BadConfig, Config, Tls, is_name};
 
@@ -137,7 +137,7 @@ impl Session {
         if !is_name(&config.env) {
             return Err(BadConfig::Env(config.env.escape_default().to_string()).into());
         }
-        let mut connector = Client::connector().with_session_timeout(config.session_timeout);
+        let mut connector = Client::connector();
         for auth in &config.auth {
             connector = connector.with_auth(&auth.scheme, auth.secret.reveal().as_bytes());
         }
@@ -145,18 +145,7 @@ impl Session {
             let (user, password) = (sasl.user.clone(), sasl.password.reveal().to_owned());
             connector = connector.with_sasl(SaslOptions::digest_md5(user, password));
         }
-        match &config.tls {
-            Some(tls) => connector = connector.with_tls(tls_options(tls)?),
-            None if config.connect.contains("tcp+tls://") => {
-                return Err(ConnectError::NoCa { hosts: config.connect.clone() });
-            }
-            None => {}
-        }
-        let connecting = tokio::time::timeout(config.connect_timeout, connector.connect(&config.connect));
-        let client = match connecting.await {
-            Ok(connected) => connected.map_err(|source| connect_error(config, source))?,
-            Err(_) => return Err(unreachable(config)),
-        };
+        let client = open(connector, &config.connect, config, config.tls.as_ref()).await?;
         let base = if client.path() == "/" { String::new() } else { client.path().to_owned() };
         let root = format!("{base}{}/{}", config.root, config.env);
         let client = client.chroot(root.clone()).map_err(|_| BadConfig::Root(root))?;
@@ -249,18 +238,38 @@ pub(crate) fn is_lost(error: &ZkError) -> bool {
     )
 }
 
-fn unreachable(config: &Config) -> ConnectError {
-    let within = config.connect_timeout.min(config.session_timeout);
-    ConnectError::Unreachable { hosts: config.connect.clone(), within }
+/// A session with `hosts`, without anything of ours to log in by.
+pub(crate) async fn connect_elsewhere(hosts: &str, config: &Config) -> Result<Client, ConnectError> {
+    let tls = config.tls.as_ref().map(|tls| Tls { ca: tls.ca.clone(), identity: None });
+    open(Client::connector(), hosts, config, tls.as_ref()).await
 }
 
-fn connect_error(config: &Config, source: ZkError) -> ConnectError {
-    let hosts = config.connect.clone();
-    match source {
-        ZkError::NoHosts | ZkError::Timeout | ZkError::ConnectionLoss => unreachable(config),
-        ZkError::AuthFailed => ConnectError::Denied { hosts },
-        ZkError::BadArguments(_) => ConnectError::Hosts { hosts, source },
-        source => ConnectError::Zookeeper { hosts, source },
+async fn open(
+    connector: Connector,
+    hosts: &str,
+    config: &Config,
+    tls: Option<&Tls>,
+) -> Result<Client, ConnectError> {
+    let mut connector = connector.with_session_timeout(config.session_timeout);
+    match tls {
+        Some(tls) => connector = connector.with_tls(tls_options(tls)?),
+        None if hosts.contains("tcp+tls://") => {
+            return Err(ConnectError::NoCa { hosts: hosts.to_owned() });
+        }
+        None => {}
+    }
+    let unreachable = || {
+        let within = config.connect_timeout.min(config.session_timeout);
+        ConnectError::Unreachable { hosts: hosts.to_owned(), within }
+    };
+    match tokio::time::timeout(config.connect_timeout, connector.connect(hosts)).await {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(ZkError::NoHosts | ZkError::Timeout | ZkError::ConnectionLoss)) | Err(_) => Err(unreachable()),
+        Ok(Err(ZkError::AuthFailed)) => Err(ConnectError::Denied { hosts: hosts.to_owned() }),
+        Ok(Err(source @ ZkError::BadArguments(_))) => {
+            Err(ConnectError::Hosts { hosts: hosts.to_owned(), source })
+        }
+        Ok(Err(source)) => Err(ConnectError::Zookeeper { hosts: hosts.to_owned(), source }),
     }
 }
 

@@ -7,6 +7,8 @@
 mod control;
 #[path = "ensemble/elect.rs"]
 mod elect;
+#[path = "ensemble/follow.rs"]
+mod follow;
 #[path = "ensemble/proxy.rs"]
 mod proxy;
 #[path = "ensemble/read.rs"]

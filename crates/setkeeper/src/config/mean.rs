@@ -123,7 +123,21 @@ impl Reading<'_> {
             ("zookeeper.prune_max", raw.prune_max, &mut config.prune_max),
         ]);
         self.counts([("zookeeper.attempts", raw.attempts, &mut config.attempts)]);
+        config.follow = self.follow(raw);
         config
+    }
+
+    fn follow(&mut self, raw: &raw::Zookeeper) -> zk::FollowConfig {
+        let mut follow = zk::FollowConfig::default();
+        self.durations([
+            ("zookeeper.follow_crawl_every", &raw.follow_crawl_every, &mut follow.crawl_every),
+            ("zookeeper.follow_gather", &raw.follow_gather, &mut follow.gather),
+        ]);
+        self.counts([
+            ("zookeeper.follow_nodes_max", raw.follow_nodes_max, &mut follow.nodes_max),
+            ("zookeeper.follow_bytes_max", raw.follow_bytes_max, &mut follow.bytes_max),
+        ]);
+        follow
     }
 
     fn credentials(&mut self, raw: &raw::Zookeeper, config: &mut zk::Config) {

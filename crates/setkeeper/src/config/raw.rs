@@ -134,6 +134,10 @@ pub(super) struct Zookeeper {
     pub(super) canary_every: Option<String>,
     pub(super) canary_within: Option<String>,
     pub(super) reconcile_every: Option<String>,
+    pub(super) follow_crawl_every: Option<String>,
+    pub(super) follow_gather: Option<String>,
+    pub(super) follow_nodes_max: Option<usize>,
+    pub(super) follow_bytes_max: Option<usize>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// What is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,7 @@ const MULTI: [u8; 4] = [0, 0, 0, 14];
 pub(crate) struct Proxy {
     pub(crate) connect: String,
     lose: Arc<watch::Sender<Lose>>,
+    cut: Arc<Notify>,
     /// The length of the longest multi so far, without the frame's own length.
     pub(crate) longest: Arc<AtomicUsize>,
 }
@@ -37,27 +38,34 @@ impl Proxy {
         let connect = listener.local_addr().unwrap().to_string();
         let lose = Arc::new(watch::Sender::new(Lose::Nothing));
         let longest = Arc::new(AtomicUsize::new(0));
-        let (shared, measured) = (lose.clone(), longest.clone());
+        let cut = Arc::new(Notify::new());
+        let (shared, measured, cutting) = (lose.clone(), longest.clone(), cut.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(&server).await else { continue };
-                let (lose, longest) = (shared.clone(), measured.clone());
+                let (lose, longest, cut) = (shared.clone(), measured.clone(), cutting.clone());
                 tokio::spawn(async move {
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = server.into_split();
                     tokio::select! {
                         _ = requests(from_client, to_server, &lose, &longest) => {}
                         _ = answers(from_server, to_client, &lose) => {}
+                        () = cut.notified() => {}
                     }
                 });
             }
         });
-        Proxy { connect, lose, longest }
+        Proxy { connect, lose, cut, longest }
     }
 
     /// Whether what was to be lost is lost.
     pub(crate) fn has_lost(&self) -> bool {
         *self.lose.borrow() == Lose::Nothing
+    }
+
+    /// Ends every connection, whatever is under way.
+    pub(crate) fn cut(&self) {
+        self.cut.notify_waiters();
     }
 
     pub(crate) fn lose(&self, what: Lose) {
