@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what setkeeper's tests and its demo run against, on Debian 12, as root or with sudo:
 #
-#   deploy/setup.sh                  ZooKeeper, Java, PostgreSQL, Python's venv and a C compiler, by apt
+#   deploy/setup.sh                  ZooKeeper, Java, PostgreSQL, curl, Python's venv and a C compiler, by apt
 #   deploy/setup.sh --with-superset  the same, and Apache Superset in the user's cache folder
 #
 # Only what is missing is installed, and each finished step leaves a stamp, so that a second run takes about a second.
@@ -86,6 +86,7 @@ missing_packages() {
   [ -e /usr/share/java/zookeeper.jar ] || echo zookeeper
   [ -e /usr/share/java/slf4j-log4j12.jar ] || echo libslf4j-java
   [ -n "$(postgres_bin)" ] || echo postgresql
+  command -v curl >/dev/null || echo curl
   command -v python3 >/dev/null || echo python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   if ! command -v cc >/dev/null || ! command -v make >/dev/null; then echo build-essential; fi

@@ -30,6 +30,17 @@ const ARROWS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["change", "asset", "superset"];
 const IMPURE: &[&str] = &["tokio", "sqlx", "sqlx-core", "zookeeper-client", "async-io", "reqwest"];
 
+/// What the "never knows" column means for the libraries that a crate uses itself.
+const NEVER_USED: &[(&str, &[&str])] = &[
+    ("queue", &["zookeeper-client"]),
+    ("sql", &["zookeeper-client"]),
+    ("zk", &["sqlx", "sea-query"]),
+    ("watcher", &["sqlx", "sea-query"]),
+    ("applier", &["zookeeper-client"]),
+    ("auditor", &["zookeeper-client"]),
+    ("agent", &["sqlx", "sea-query"]),
+];
+
 /// The applier's modules that may name a transaction.
 const TRANSACTING: &[&str] = &["observe", "transact", "ledger", "outbox"];
 
@@ -85,6 +96,16 @@ fn crates_depend_only_on_what_the_architecture_draws() {
             ours.contains(name),
             "crates/{name} is not in the drawing: add it here and to ARCHITECTURE.md"
         );
+    }
+}
+
+#[test]
+fn no_crate_uses_the_library_of_a_system_that_it_never_knows() {
+    let dependencies = dependencies();
+    for (name, never) in NEVER_USED {
+        let used: Vec<&&str> =
+            never.iter().filter(|library| dependencies[*name].contains(**library)).collect();
+        assert!(used.is_empty(), "{name} uses {used:?}");
     }
 }
 

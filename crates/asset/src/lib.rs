@@ -38,7 +38,7 @@ pub use document::{Document, Kind, VERSION};
 pub use endpoint::{CHOSEN_MAX, Chosen, HostPort, HostPortFault, Source, parse_chosen};
 
 pub use fault::{Fault, FaultKind};
-pub use parse::{DOCUMENT_BYTES_MAX, parse};
+pub use parse::{DOCUMENT_BYTES_MAX, parse, unpack};
 pub use redact::redact;
 pub use secret::PASSWORD_MASK;
 pub use setting::follow::{Check, Choose, Follow, Registry};

@@ -62,7 +62,11 @@ fn check_version(fields: &mut Fields<'_>) {
     }
 }
 
-fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
+/// Unpacks gzip; other bytes are returned as they are. At most one byte more than [`DOCUMENT_BYTES_MAX`] is unpacked.
+///
+/// # Errors
+/// It begins as gzip and is none.
+pub fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok(Cow::Borrowed(bytes));
     }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "setkeeper", version, about, after_help = EXAMPLES, max_term_width = 110, propagate_version = true)]
 pub(crate) struct Cli {
-    /// The configuration file [default: ./setkeeper.toml, then /etc/setkeeper/setkeeper.toml]
+    /// The configuration file [default: $SETKEEPER_CONFIG, ./setkeeper.toml, /etc/setkeeper/setkeeper.toml]
     #[arg(long, short = 'c', global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Sets one key over the file and the environment: `--set zookeeper.connect=zk1:2181`
@@ -59,17 +59,25 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run watcher, appliers and auditor in one process, until SIGTERM
+    #[command(after_help = "Example:\n  setkeeper run --log json")]
     Run,
     /// Run the watcher alone
+    #[command(after_help = "Example:\n  setkeeper watch --set http.listen=127.0.0.1:8631")]
     Watch,
     /// Run the appliers alone
+    #[command(after_help = "Example:\n  setkeeper apply --set http.listen=127.0.0.1:8632")]
     Apply,
     /// Run the auditor alone
+    #[command(after_help = "Example:\n  setkeeper audit --set http.listen=127.0.0.1:8633")]
     Audit,
     /// Make the environment's tree in ZooKeeper; what is there stays
+    #[command(after_help = "Example:\n  setkeeper init")]
     Init,
     /// Make setkeeper's own tables in each target's metadata database; what is there stays
-    #[command(name = "init-db")]
+    #[command(
+        name = "init-db",
+        after_help = "Example:\n  setkeeper init-db    also prints the least rights that the applier's role needs"
+    )]
     InitDb,
     /// Write a Superset v1 export (zip or folder) into ZooKeeper
     #[command(after_help = PUSH_EXAMPLES)]
@@ -78,6 +86,7 @@ pub(crate) enum Command {
     #[command(after_help = PUT_EXAMPLES)]
     Put(Put),
     /// Print what ZooKeeper holds at a path
+    #[command(after_help = "Example:\n  setkeeper get assets/main/charts/sales | jq .params")]
     Get(Get),
     /// List what ZooKeeper holds below a path
     #[command(after_help = "Example:\n  setkeeper ls assets/main/charts")]
@@ -91,8 +100,10 @@ pub(crate) enum Command {
     #[command(after_help = HISTORY_EXAMPLES)]
     History(History),
     /// Show each stage's position and lag, and what is pending, rejected or frozen
+    #[command(after_help = STATUS_EXAMPLES)]
     Status,
     /// Check the configuration and every connection; all faults at once
+    #[command(after_help = "Example:\n  setkeeper check -o json    exit code 2 if anything is wrong")]
     Check,
     /// Prove the audit's chain of hashes; exit code 2 if a row was altered, moved or removed
     #[command(
@@ -107,12 +118,16 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Approve(Approve),
     /// Stop applying, everywhere, until `resume`
+    #[command(after_help = "Example:\n  setkeeper pause -m 'superset db upgrade'")]
     Pause(Pause),
     /// Apply again
+    #[command(after_help = "Example:\n  setkeeper resume")]
     Resume,
     /// Send every live document down the road again, once
+    #[command(after_help = "Example:\n  setkeeper resync -m 'a target was emptied by hand'")]
     Resync(Resync),
     /// Print a commented configuration to start from
+    #[command(after_help = "Example:\n  setkeeper config > setkeeper.toml")]
     Config,
     /// Print a shell's completion script
     #[command(after_help = "Example:\n  setkeeper completions bash > /etc/bash_completion.d/setkeeper")]
@@ -133,6 +148,13 @@ Examples:
   setkeeper put assets/main/charts/sales sales.json -m 'wider window' --wait
   setkeeper get assets/main/charts/sales | jq '.params.row_limit = 50' |
     setkeeper put assets/main/charts/sales - -m 'fewer rows'";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  setkeeper status
+  setkeeper status -o json | jq '.pending[] | select(.state == \"rejected\")'
+
+Exit codes: 0 all could be asked · 2 something is wrong · 69 a server cannot be reached";
 
 const HISTORY_EXAMPLES: &str = "\
 Examples:
@@ -227,6 +249,7 @@ pub(crate) struct History {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Approve {
     /// The ensemble was restored or replaced on purpose: begin a new generation
+    #[command(after_help = "Example:\n  setkeeper approve generation")]
     Generation,
     /// Let held deletes pass
     #[command(

@@ -3,8 +3,9 @@
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Needs};
 use crate::exit::{Exit, Failure};
+use crate::output;
 
 mod ask;
 mod assets;
@@ -20,20 +21,23 @@ mod wait;
 /// # Errors
 /// [`Failure`], to be printed once.
 pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
-    let output = cli.output;
+    let format = cli.output;
     match &cli.command {
         Command::Config => {
-            print!("{}", config::EXAMPLE);
+            output::raw(config::EXAMPLE.as_bytes());
             return Ok(Exit::Done);
         }
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "setkeeper", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "setkeeper", &mut script);
+            output::raw(&script);
             return Ok(Exit::Done);
         }
         _ => {}
     }
     #[cfg_attr(not(feature = "faults"), expect(unused_mut, reason = "only faults change it"))]
-    let mut config = config::load(cli.config.as_deref(), &cli.set).map_err(|error| configuration(&error))?;
+    let mut config = config::load(cli.config.as_deref(), &cli.set, needs(&cli.command))
+        .map_err(|error| configuration(&error))?;
     #[cfg(feature = "faults")]
     crate::faults::ask_for(&mut config).map_err(|why| Failure::new(Exit::Configuration, why))?;
     match cli.command {
@@ -41,27 +45,58 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Watch => serve::run(config, serve::Roles::Watcher).await,
         Command::Apply => serve::run(config, serve::Roles::Appliers).await,
         Command::Audit => serve::run(config, serve::Roles::Auditor).await,
-        Command::Init => operate::init(&config, output).await,
-        Command::InitDb => operate::init_db(&config, output).await,
-        Command::Push(push) => assets::push(&config, output, push).await,
-        Command::Put(put) => assets::put(&config, output, put).await,
+        Command::Init => operate::init(&config, format).await,
+        Command::InitDb => operate::init_db(&config, format).await,
+        Command::Push(push) => assets::push(&config, format, push).await,
+        Command::Put(put) => assets::put(&config, format, put).await,
         Command::Get(get) => assets::get(&config, get).await,
-        Command::Ls(ls) => assets::ls(&config, output, ls).await,
-        Command::Rm(rm) => assets::rm(&config, output, rm).await,
-        Command::History(history) => ask::history(&config, output, history).await,
-        Command::Status => ask::status(&config, output).await,
-        Command::Verify { head } => ask::verify(&config, output, head.as_deref()).await,
-        Command::Check => check::check(&config, output).await,
-        Command::Approve(approve) => operate::approve(&config, output, approve).await,
-        Command::Pause(pause) => operate::pause(&config, output, pause).await,
-        Command::Resume => operate::resume(&config, output).await,
-        Command::Resync(resync) => operate::resync(&config, output, resync).await,
+        Command::Ls(ls) => assets::ls(&config, format, ls).await,
+        Command::Rm(rm) => assets::rm(&config, format, rm).await,
+        Command::History(history) => ask::history(&config, format, history).await,
+        Command::Status => ask::status(&config, format).await,
+        Command::Verify { head } => ask::verify(&config, format, head.as_deref()).await,
+        Command::Check => check::check(&config, format).await,
+        Command::Approve(approve) => operate::approve(&config, format, approve).await,
+        Command::Pause(pause) => operate::pause(&config, format, pause).await,
+        Command::Resume => operate::resume(&config, format).await,
+        Command::Resync(resync) => operate::resync(&config, format, resync).await,
         Command::Config | Command::Completions { .. } => Ok(Exit::Done),
     }
 }
 
+/// Only what reads or writes a metadata database needs its secrets.
+fn needs(command: &Command) -> Needs {
+    match command {
+        Command::Run
+        | Command::Apply
+        | Command::InitDb
+        | Command::Status
+        | Command::Check
+        | Command::Approve(_) => Needs::Targets,
+        Command::Watch
+        | Command::Audit
+        | Command::Init
+        | Command::Push(_)
+        | Command::Put(_)
+        | Command::Get(_)
+        | Command::Ls(_)
+        | Command::Rm(_)
+        | Command::History(_)
+        | Command::Verify { .. }
+        | Command::Pause(_)
+        | Command::Resume
+        | Command::Resync(_)
+        | Command::Config
+        | Command::Completions { .. } => Needs::Ensemble,
+    }
+}
+
 fn configuration(error: &ConfigError) -> Failure {
-    Failure::of(Exit::Configuration, error)
+    let exit = match error {
+        ConfigError::Setting(_) => Exit::Usage,
+        ConfigError::Missing { .. } | ConfigError::Faults(_) => Exit::Configuration,
+    };
+    Failure::of(exit, error)
 }
 
 /// A session with the configured ensemble.

@@ -3,18 +3,30 @@
 //! Values come from the file, then from the environment (`SETKEEPER__ZOOKEEPER__CONNECT`), then from `--set`; a
 //! later layer wins. Unknown keys are refused, and all faults are reported at once.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
+use figment::value::Dict;
 
 mod mean;
 mod raw;
 mod source;
 
 pub(crate) use source::Source;
+
+/// What a command needs of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// The ensemble, the queue, the audit: no target's secret is read, so that it need not be on this machine, and
+    /// there may be no target at all.
+    Ensemble,
+    /// At least one target, with its secrets.
+    Targets,
+}
 
 /// The configuration as meant: parsed, checked, with every default filled in.
 #[derive(Debug, Clone)]
@@ -78,6 +90,9 @@ pub(crate) enum ConfigError {
         /// The places.
         looked: String,
     },
+    /// Of the command line, not of the configuration.
+    #[error("--set {0}: not of the form key=value; for example --set zookeeper.connect=zk1:2181")]
+    Setting(String),
     /// Everything that is wrong with it, one line each.
     #[error("{}", .0.join("\n"))]
     Faults(Vec<String>),
@@ -88,25 +103,61 @@ pub(crate) enum ConfigError {
 ///
 /// # Errors
 /// [`ConfigError`], with all faults at once.
-pub(crate) fn load(path: Option<&Path>, settings: &[String]) -> Result<Config, ConfigError> {
+pub(crate) fn load(path: Option<&Path>, settings: &[String], needs: Needs) -> Result<Config, ConfigError> {
     let file = find(path)?;
     let shown = file.display().to_string();
-    let mut figment =
-        Figment::new().merge(Toml::file_exact(&file)).merge(Env::prefixed("SETKEEPER__").split("__"));
+    let mut figment = Figment::new().merge(Toml::file_exact(&file));
+    let environment = Env::prefixed("SETKEEPER__").split("__");
+    let of_environment = Figment::from(environment.clone());
+    figment =
+        overlay_targets(figment.merge(environment.filter(|key| !key.starts_with("target"))), &of_environment);
     for setting in settings {
         let Some((key, value)) = setting.split_once('=') else {
-            let fault = format!(
-                "--set {setting}: not of the form key=value; for example --set zookeeper.connect=zk1:2181"
-            );
-            return Err(ConfigError::Faults(vec![fault]));
+            return Err(ConfigError::Setting(setting.clone()));
         };
-        figment = figment.merge(Serialized::default(key, scalar(value)));
+        let given = Serialized::default(key, scalar(value));
+        figment = match key.split_once('.') {
+            Some(("target", _)) => overlay_targets(figment, &Figment::from(given)),
+            _ => figment.merge(given),
+        };
     }
-    let raw = raw::read(&figment, &shown).map_err(ConfigError::Faults)?;
     let base = file.parent().map(Path::to_path_buf).unwrap_or_default();
-    mean::mean(raw, &base, &state_folder()).map_err(|faults| {
-        ConfigError::Faults(faults.into_iter().map(|fault| format!("{shown}: {fault}")).collect())
-    })
+    understand(&figment, &shown, &base, &state_folder(), needs).map_err(ConfigError::Faults)
+}
+
+/// Lays `target.0.url` and the like over the list of targets: figment itself replaces a list by what comes later.
+fn overlay_targets(figment: Figment, over: &Figment) -> Figment {
+    let Ok(over) = over.extract_inner::<BTreeMap<usize, Dict>>("target") else { return figment };
+    let Ok(mut targets) = figment.extract_inner::<Vec<Dict>>("target") else { return figment };
+    for (index, keys) in over {
+        if let Some(target) = targets.get_mut(index) {
+            target.extend(keys);
+        }
+    }
+    figment.merge(Serialized::default("target", targets))
+}
+
+/// From the layers to the configuration as meant; every fault is told with the layer that it comes from.
+fn understand(
+    figment: &Figment,
+    file: &str,
+    base: &Path,
+    state: &Path,
+    needs: Needs,
+) -> Result<Config, Vec<String>> {
+    let raw::Read { raw, mut faults, unread } = raw::read(figment, file)?;
+    let meant = mean::mean(raw, base, state, needs);
+    for fault in meant.as_ref().err().into_iter().flatten() {
+        let section = fault.key.split(['.', '[']).next().unwrap_or_default();
+        if !unread.contains(&section) {
+            let place = raw::place_of(figment, file, &fault.key.replace('[', ".").replace(']', ""));
+            faults.push(format!("{place}: {}: {}", fault.key, fault.what));
+        }
+    }
+    match meant {
+        Ok(config) if faults.is_empty() => Ok(config),
+        _ => Err(faults),
+    }
 }
 
 fn find(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
@@ -121,10 +172,13 @@ fn find(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
     })
 }
 
-/// `$STATE_DIRECTORY` (systemd sets it), else `$XDG_STATE_HOME/setkeeper`, else `~/.local/state/setkeeper`.
+/// `$STATE_DIRECTORY` (systemd sets it), else `/var/lib/setkeeper` where the service has made it, so that a command in a
+/// shell looks where the service works; else `$XDG_STATE_HOME/setkeeper`, else `~/.local/state/setkeeper`.
 fn state_folder() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let of_service = || Some(PathBuf::from("/var/lib/setkeeper")).filter(|folder| folder.is_dir());
     set("STATE_DIRECTORY")
+        .or_else(of_service)
         .or_else(|| set("XDG_STATE_HOME").map(|folder| folder.join("setkeeper")))
         .or_else(|| set("HOME").map(|home| home.join(".local/state/setkeeper")))
         .unwrap_or_else(|| PathBuf::from("."))

@@ -65,8 +65,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("setkeeper");
         add_roles(&mut registry, health);
         self.add_watcher(registry.sub_registry_with_prefix("watcher"), health);
-        self.add_auditor(registry.sub_registry_with_prefix("auditor"));
-        self.add_appliers(registry.sub_registry_with_prefix("applier"));
+        self.add_auditor(registry.sub_registry_with_prefix("auditor"), health);
+        self.add_appliers(registry.sub_registry_with_prefix("applier"), health);
         let mut text = String::new();
         encode(&mut text, &registry).expect("writing to a string cannot fail");
         text
@@ -89,7 +89,7 @@ impl Metrics {
         registry.register("frozen", help, gauge(self.is_frozen(health).into()));
     }
 
-    fn add_auditor(&self, registry: &mut Registry) {
+    fn add_auditor(&self, registry: &mut Registry, health: &Health) {
         let stats = self.auditor.snapshot();
         let mut count = |name: &str, help: &str, value| registry.register(name, help, counter(value));
         count("changes", "Changes recorded", stats.changes);
@@ -101,16 +101,20 @@ impl Metrics {
         registry.register(
             "resync_needed",
             "1 while the history has a gap",
-            gauge(stats.resync_needed.into()),
+            gauge((stats.resync_needed && health.is_running(&Role::Auditor)).into()),
         );
     }
 
-    fn add_appliers(&self, registry: &mut Registry) {
+    /// Of the targets whose applier is active here: what a former term knew is no longer so.
+    fn add_appliers(&self, registry: &mut Registry, health: &Health) {
         let outcomes = Family::<OutcomeLabel, Counter>::default();
         let held = Family::<TargetLabel, Gauge>::default();
         let rejected = Family::<TargetLabel, Gauge>::default();
         let latency = Family::<TargetLabel, Gauge<f64, AtomicU64>>::default();
         for (target, stats) in self.appliers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if !health.is_running(&Role::Applier(target.clone())) {
+                continue;
+            }
             let stats = stats.borrow();
             let label = TargetLabel { target: target.clone() };
             held.get_or_create(&label).set(i64::try_from(stats.held).unwrap_or(i64::MAX));

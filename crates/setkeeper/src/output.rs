@@ -1,5 +1,7 @@
 //! Results: tables for people, JSON for scripts.
 
+use std::io::{ErrorKind, Write as _};
+
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
@@ -13,13 +15,21 @@ pub(crate) trait Printed: Serialize {
 
 /// Prints a result to standard output.
 pub(crate) fn print(output: Output, result: &impl Printed) {
-    match output {
-        Output::Table => println!("{}", result.text().trim_end()),
-        Output::Json => {
-            let text = serde_json::to_string_pretty(result)
-                .expect("our own results have string keys and no failing serialisers");
-            println!("{text}");
-        }
+    let text = match output {
+        Output::Table => result.text().trim_end().to_owned(),
+        Output::Json => serde_json::to_string_pretty(result)
+            .expect("our own results have string keys and no failing serialisers"),
+    };
+    raw(format!("{text}\n").as_bytes());
+}
+
+/// Writes bytes to standard output. Whoever has stopped reading (`setkeeper ls | head`) wants no more: that is no error.
+pub(crate) fn raw(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(bytes).and_then(|()| out.flush())
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        eprintln!("setkeeper: write to standard output: {error}");
     }
 }
 

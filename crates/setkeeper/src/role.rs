@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use zk::Session;
 
 use crate::config::{Config, Target};
+use crate::health::Doing;
 use crate::supervisor::{Shared, TermError};
 
 /// One role. A role is active in one process of the fleet at a time.
@@ -54,7 +55,8 @@ impl Role {
         matches!(self, Role::Applier(_))
     }
 
-    /// Builds the worker and runs it until `stop` or its own end.
+    /// Builds the worker and runs it until `stop` or its own end. The role counts as running once what it needs has
+    /// answered.
     pub(crate) fn run<'a>(&'a self, shared: &'a Shared, term: Term, stop: CancellationToken) -> Running<'a> {
         match self {
             Role::Watcher => Box::pin(watcher_term(shared, term, stop)),
@@ -79,6 +81,7 @@ async fn watcher_term(shared: &Shared, term: Term, stop: CancellationToken) -> R
     let worker = watcher::Watcher::new(config.clone(), term.session, queue, term.fence, term.generation, env)
         .reporting(shared.metrics.watcher());
     let failed = |error: watcher::Error| TermError::new(&error, error.advice() == watcher::Advice::Stop);
+    shared.health.set(&Role::Watcher.to_string(), Doing::Running);
     worker.run(stop).await.map(|watcher::Stopped::Asked| ()).map_err(failed)
 }
 
@@ -92,6 +95,7 @@ async fn applier_term(
     let target = found.expect("roles are made from the configured targets");
     let worker = open_applier(shared, target, term.fence).await?;
     shared.metrics.follow_applier(&target.name, worker.stats());
+    shared.health.set(&Role::Applier(target.name.clone()).to_string(), Doing::Running);
     match worker.run(stop).await {
         Ok(applier::Stopped::Asked) => Ok(()),
         Err(error) if error.advice() == applier::Advice::Resync => {
@@ -123,7 +127,9 @@ async fn auditor_term(shared: &Shared, term: Term, stop: CancellationToken) -> R
     let opened =
         auditor::Auditor::open(audit.auditor.clone(), database, queue, term.fence, env, Arc::clone(&stats))
             .await;
-    let running = opened.map_err(failed)?.run(stop);
+    let auditor = opened.map_err(failed)?;
+    shared.health.set(&Role::Auditor.to_string(), Doing::Running);
+    let running = auditor.run(stop);
     tokio::select! {
         ended = running => ended.map(|auditor::Stopped::Asked| ()).map_err(failed),
         error = ask_for_resyncs(&term.session, &stats) => Err(passing(&error)),

@@ -26,12 +26,14 @@ pub(crate) struct TermError {
     lines: Vec<String>,
     /// A person must act first, so the next try comes after the longest pause.
     hopeless: bool,
+    /// The batch in hand was given up: what it did is decided by its transaction alone.
+    cut_off: bool,
 }
 
 impl TermError {
     /// An error and whether a person must act first.
     pub(crate) fn new(error: &dyn std::error::Error, hopeless: bool) -> TermError {
-        TermError { lines: chain(error), hopeless }
+        TermError { lines: chain(error), hopeless, cut_off: false }
     }
 }
 
@@ -47,7 +49,7 @@ pub(crate) struct Shared {
 /// alive is worse than none.
 ///
 /// # Errors
-/// The name of the role that panicked.
+/// Which role panicked, or did not end in time.
 pub(crate) async fn run(shared: Shared, roles: Vec<Role>, stop: CancellationToken) -> Result<(), String> {
     let mut tasks = JoinSet::new();
     let mut names = BTreeMap::new();
@@ -56,18 +58,25 @@ pub(crate) async fn run(shared: Shared, roles: Vec<Role>, stop: CancellationToke
         let task = tasks.spawn(keep(shared.clone(), role, stop.clone()).instrument(span));
         names.insert(task.id(), name);
     }
-    let mut panicked = None;
+    let mut fault = Ok(());
     while let Some(ended) = tasks.join_next_with_id().await {
-        if let Err(error) = ended {
-            panicked = panicked.or_else(|| names.remove(&error.id()));
-            stop.cancel();
+        match ended {
+            Ok((_, Ok(()))) => {}
+            Ok((_, Err(late))) => fault = fault.and(Err(late)),
+            Err(error) => {
+                let name = names.remove(&error.id()).unwrap_or_default();
+                fault = fault.and(Err(format!(
+                    "the worker `{name}` panicked, which is a fault of setkeeper; its message stands above"
+                )));
+                stop.cancel();
+            }
         }
     }
-    panicked.map_or(Ok(()), Err)
+    fault
 }
 
-/// One role, term after term.
-async fn keep(shared: Shared, role: Role, stop: CancellationToken) {
+/// One role, term after term. An error is that it was asked to stop and did not in time.
+async fn keep(shared: Shared, role: Role, stop: CancellationToken) -> Result<(), String> {
     let mut pauses = Pauses::new(shared.config.restart_pause_max);
     while !stop.is_cancelled() {
         shared.health.set(&role.to_string(), Doing::Starting);
@@ -77,6 +86,9 @@ async fn keep(shared: Shared, role: Role, stop: CancellationToken) {
             Err(error) => {
                 let text = error.lines.join(": ");
                 error!(error = %text, "the term ended");
+                if error.cut_off && stop.is_cancelled() {
+                    return Err(format!("the worker `{role}` had to be cut off: {text}"));
+                }
                 shared.health.set(&role.to_string(), Doing::Failed { error: text });
                 pauses.after_failure(&error, began.elapsed())
             }
@@ -86,6 +98,7 @@ async fn keep(shared: Shared, role: Role, stop: CancellationToken) {
             () = tokio::time::sleep(pause) => {}
         }
     }
+    Ok(())
 }
 
 /// One term: connect, be elected, work until something ends it.
@@ -122,7 +135,8 @@ async fn lead(
     stop: &CancellationToken,
 ) -> Result<(), TermError> {
     let reading = |error: zk::ReadError| TermError::new(&error, error.advice() == zk::Advice::Stop);
-    let mut pause = session.watch_pause().await.map_err(reading)?;
+    let Some(pause) = or_stop(stop, session.watch_pause()).await else { return Ok(()) };
+    let mut pause = pause.map_err(reading)?;
     loop {
         if let Some(reason) = role.obeys_pause().then(|| describe(&pause)).flatten() {
             info!(%reason, "paused");
@@ -157,7 +171,7 @@ async fn work(
     let last_third = term.session.timeout() / 3;
     let running = role.run(shared, term, end.clone());
     tokio::pin!(running);
-    shared.health.set(&role.to_string(), Doing::Running);
+    shared.health.set(&role.to_string(), Doing::Starting);
     let mut lost = None;
     let paused = loop {
         tokio::select! {
@@ -181,6 +195,7 @@ async fn work(
         Err(_) => Err(lost.unwrap_or_else(|| TermError {
             lines: vec![format!("the batch in hand did not end within {within:?}")],
             hopeless: false,
+            cut_off: true,
         })),
     }
 }
@@ -249,7 +264,7 @@ mod tests {
     use super::*;
 
     fn failed(hopeless: bool) -> TermError {
-        TermError { lines: vec![], hopeless }
+        TermError { lines: vec![], hopeless, cut_off: false }
     }
 
     #[test]

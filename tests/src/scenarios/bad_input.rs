@@ -236,7 +236,11 @@ async fn an_ephemeral_znode_is_rejected_and_its_end_is_no_delete(w: World) {
     // The document that stands where it should is not touched by one of the same uuid that vanishes.
     let same = w.chart(1).to_string();
     let node = format!("/{}", w.at("charts/same"));
-    w.pipeline.session.client().create(&node, same.as_bytes(), &options).await.expect("a create");
+    let (stat, _) =
+        w.pipeline.session.client().create(&node, same.as_bytes(), &options).await.expect("a create");
+    // It has to be seen before it goes: what came and went between two looks is no change.
+    let change = change::ChangeId { path: path(&w.at("charts/same")), czxid: stat.czxid, ..change };
+    w.becomes(&change, "rejected").await;
     let gone = w.delete("charts/same").await;
     w.becomes(&gone, "deleted").await;
     assert_eq!(w.of_chart("id", &format!("chart {}", w.n(1))).await, id);

@@ -166,9 +166,13 @@ pub(super) async fn status(config: &Config, output: Output) -> Result<Exit, Fail
         status.target(config, target, queue.as_ref()).await;
     }
     status.auditor(config, queue.as_ref()).await;
-    let unreachable = !status.troubles.is_empty();
+    let exit = match (&*status.troubles, status.unreachable) {
+        ([], _) => Exit::Done,
+        (_, true) => Exit::Unreachable,
+        (_, false) => Exit::Found,
+    };
     output::print(output, &status);
-    Ok(if unreachable { Exit::Unreachable } else { Exit::Done })
+    Ok(exit)
 }
 
 /// Where everything stands. What could not be asked is a trouble, and the rest is told all the same.
@@ -180,6 +184,9 @@ struct Status {
     pending: Vec<Pending>,
     audit: Option<AuditStatus>,
     troubles: Vec<String>,
+    /// Whether one of the troubles is a server that cannot be reached.
+    #[serde(skip)]
+    unreachable: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -216,10 +223,15 @@ impl Status {
         self.troubles.push(chain(error).join(": "));
     }
 
+    fn unreachable(&mut self, error: &dyn std::error::Error) {
+        self.trouble(error);
+        self.unreachable = true;
+    }
+
     async fn ensemble(&mut self, config: &Config) {
         let session = match zk::Session::connect(&config.zookeeper).await {
             Ok(session) => session,
-            Err(error) => return self.trouble(&error),
+            Err(error) => return self.unreachable(&error),
         };
         match session.generation().await {
             Ok(Some(generation)) => self.generation = Some(generation),
@@ -272,7 +284,7 @@ impl Status {
     async fn target(&mut self, config: &Config, target: &crate::config::Target, queue: Option<&Queue>) {
         let database = match target.database.connect().await {
             Ok(database) => database,
-            Err(error) => return self.trouble(&error),
+            Err(error) => return self.unreachable(&error),
         };
         let status = match applier::status(&database, target.ledger_schema()).await {
             Ok(status) => status,

@@ -2,7 +2,7 @@
 //! looked at.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -91,13 +91,14 @@ pub(super) async fn get(config: &Config, get: Get) -> Result<Exit, Failure> {
     let session = connect(config).await?;
     let found =
         session.read(&path).await.map_err(|error| read_failed(&error))?.ok_or_else(|| missing(&path))?;
-    let mut out = std::io::stdout().lock();
-    let pretty = serde_json::from_slice::<serde_json::Value>(&found.bytes)
+    // What cannot be unpacked is shown as it stands.
+    let stored = asset::unpack(&found.bytes).unwrap_or_else(|_| found.bytes.as_slice().into());
+    let pretty = serde_json::from_slice::<serde_json::Value>(&stored)
         .ok()
         .and_then(|value| serde_json::to_vec_pretty(&value).ok());
-    let written =
-        out.write_all(pretty.as_deref().unwrap_or(&found.bytes)).and_then(|()| out.write_all(b"\n"));
-    written.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let mut shown = pretty.unwrap_or_else(|| stored.into_owned());
+    shown.push(b'\n');
+    output::raw(&shown);
     Ok(Exit::Done)
 }
 
@@ -130,7 +131,13 @@ pub(super) async fn rm(config: &Config, output: Output, rm: Rm) -> Result<Exit, 
     let mut steps = Vec::new();
     for path in &rm.paths {
         let path = parse_path(path)?;
-        plan::kind_at(&path).map_err(|why| usage(path.as_str(), &why))?;
+        if !path.is_watched() {
+            return Err(usage(
+                path.as_str(),
+                "nothing of setkeeper's stands there; documents stand below assets/",
+            ));
+        }
+        // Whatever else stands there may go, above all what every target rejects.
         let found = session.read(&path).await.map_err(|error| read_failed(&error))?;
         steps.push(plan::delete(&path, &found.ok_or_else(|| missing(&path))?));
     }

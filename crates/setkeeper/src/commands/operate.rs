@@ -43,6 +43,7 @@ pub(super) async fn init(config: &Config, output: Output) -> Result<Exit, Failur
 
 /// `setkeeper init-db`
 pub(super) async fn init_db(config: &Config, output: Output) -> Result<Exit, Failure> {
+    let (mut values, mut texts) = (Vec::new(), Vec::new());
     for target in &config.targets {
         let database =
             target.database.connect().await.map_err(|error| Failure::of(Exit::Unreachable, &error))?;
@@ -60,11 +61,12 @@ pub(super) async fn init_db(config: &Config, output: Output) -> Result<Exit, Fai
             text.push_str("\nthe least rights that the applier's role needs (put its name for ROLE):\n  ");
             text.push_str(&made.rights.join("\n  "));
         }
-        let value = serde_json::json!({
+        values.push(serde_json::json!({
             "target": target.name, "id": made.target, "created": made.created, "rights": made.rights
-        });
-        say(output, value, text);
+        }));
+        texts.push(text);
     }
+    say(output, serde_json::json!({"targets": values}), texts.join("\n"));
     Ok(Exit::Done)
 }
 

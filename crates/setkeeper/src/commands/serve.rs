@@ -57,13 +57,7 @@ pub(super) async fn run(config: Config, roles: Roles) -> Result<Exit, Failure> {
     stop.cancel();
     let _ = served.await;
     info!("stopped");
-    match ended {
-        Ok(()) => Ok(Exit::Done),
-        Err(role) => Err(Failure::new(
-            Exit::Failed,
-            format!("the worker `{role}` panicked, which is a fault of setkeeper; its message stands above"),
-        )),
-    }
+    ended.map(|()| Exit::Done).map_err(|fault| Failure::new(Exit::Failed, fault))
 }
 
 fn make_state_folder(config: &Config) -> Result<(), Failure> {

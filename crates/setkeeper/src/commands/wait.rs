@@ -36,6 +36,9 @@ pub(crate) struct Results {
     outcomes: Vec<Came>,
 }
 
+/// How long a held change may still be set free by what was written with it.
+const HELD_GRACE: Duration = Duration::from_secs(2);
+
 impl Waiting {
     /// Notes where the topic ends now.
     ///
@@ -58,7 +61,8 @@ impl Waiting {
         Ok(Waiting { queue, topic, from })
     }
 
-    /// Waits until each of `changes` has a final outcome at each target, for at most `max`.
+    /// Waits until each of `changes` has a final outcome at each target, for at most `max`. Once all have one and some
+    /// are held, nothing but a later change, or a person, sets those free: that is waited for only [`HELD_GRACE`].
     ///
     /// # Errors
     /// The queue cannot be read.
@@ -75,7 +79,9 @@ impl Waiting {
         let wanted = changes.len() * targets.len();
         while known.values().filter(|outcome| outcome.verdict.is_final()).count() < wanted {
             let reading = self.queue.next_batch(&self.topic, &self.from, 256, 16 << 20);
-            let Ok(batch) = tokio::time::timeout_at(deadline, reading).await else { break };
+            let until =
+                if known.len() < wanted { deadline } else { deadline.min(Instant::now() + HELD_GRACE) };
+            let Ok(batch) = tokio::time::timeout_at(until, reading).await else { break };
             let batch = batch.map_err(|error| Failure::of(Exit::Failed, &error))?;
             self.from = batch.next;
             for entry in &batch.entries {

@@ -10,7 +10,7 @@ use asset::{Kind, SecretRef};
 
 use super::raw::{self, Raw};
 use super::source::Source;
-use super::{Audit, Config, Target};
+use super::{Audit, Config, Needs, Target};
 
 /// What one transaction of applier or auditor takes of a topic.
 #[derive(Clone, Copy)]
@@ -23,16 +23,25 @@ struct Batch {
 struct Reading<'a> {
     base: &'a Path,
     state: &'a Path,
-    faults: Vec<String>,
+    needs: Needs,
+    faults: Vec<Fault>,
+}
+
+/// What is wrong with one key, and how to mend it.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// `target[0].url`
+    pub(super) key: String,
+    pub(super) what: String,
 }
 
 /// Turns `raw` into a [`Config`]. Relative paths are relative to `base`, the configuration's folder; what setkeeper
-/// keeps for itself goes to `state`.
+/// keeps for itself goes to `state`. The targets' secrets are read only if they are needed.
 ///
 /// # Errors
-/// One line a fault: the key, what is wrong, how to mend it.
-pub(super) fn mean(raw: Raw, base: &Path, state: &Path) -> Result<Config, Vec<String>> {
-    let mut reading = Reading { base, state, faults: Vec::new() };
+/// Every fault.
+pub(super) fn mean(raw: Raw, base: &Path, state: &Path, needs: Needs) -> Result<Config, Vec<Fault>> {
+    let mut reading = Reading { base, state, needs, faults: Vec::new() };
     let config = reading.config(raw);
     if reading.faults.is_empty() { Ok(config) } else { Err(reading.faults) }
 }
@@ -67,7 +76,7 @@ impl Reading<'_> {
                 applier,
             });
         }
-        if raw.target.is_empty() {
+        if raw.target.is_empty() && self.needs == Needs::Targets {
             self.fault("target", "no target is configured; add a [[target]] with name, url and secret_key");
         }
         Config {
@@ -92,7 +101,7 @@ impl Reading<'_> {
     }
 
     fn fault(&mut self, key: &str, what: &str) {
-        self.faults.push(format!("{key}: {what}"));
+        self.faults.push(Fault { key: key.to_owned(), what: what.to_owned() });
     }
 
     fn zookeeper(&mut self, env: &str, raw: &raw::Zookeeper) -> zk::Config {
@@ -363,13 +372,29 @@ impl Reading<'_> {
         };
         match parsed {
             SecretRef::Env(name) => match std::env::var(&name) {
+                Ok(value) if value.is_empty() => {
+                    self.fault(key, &format!("the environment variable {name} is empty"));
+                    None
+                }
                 Ok(value) => Some(value),
                 Err(_) => {
                     self.fault(key, &format!("the environment variable {name} is not set"));
                     None
                 }
             },
-            SecretRef::File(path, _) => match std::fs::read_to_string(self.base.join(&path)) {
+            SecretRef::File(path, Some(inner)) => {
+                let (shown, suffix) = (path.display(), format!("#{inner}"));
+                self.fault(
+                    key,
+                    &format!("takes the whole file; write file:{shown} without `{suffix}`, and the secret alone in it"),
+                );
+                None
+            }
+            SecretRef::File(path, None) => match std::fs::read_to_string(self.base.join(&path)) {
+                Ok(text) if text.trim().is_empty() => {
+                    self.fault(key, &format!("{} is empty", path.display()));
+                    None
+                }
                 Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
                 Err(error) => {
                     self.fault(key, &format!("cannot read {}: {error}", path.display()));
@@ -379,11 +404,25 @@ impl Reading<'_> {
         }
     }
 
+    /// A secret of a target, `None` where the command at hand does without.
+    fn target_secret(&mut self, key: &str, reference: Option<&str>) -> Option<String> {
+        match self.needs {
+            Needs::Targets => self.secret(key, reference),
+            Needs::Ensemble => None,
+        }
+    }
+
     fn target_url(&mut self, key: &str, raw: &raw::Target) -> String {
-        let Some(password) = self.secret(&format!("{key}.password"), raw.password.as_deref()) else {
-            return raw.url.clone();
-        };
-        let with_password = url::Url::parse(&raw.url).ok().and_then(|mut url| {
+        let parsed = url::Url::parse(&raw.url).ok();
+        if parsed.as_ref().is_some_and(|url| url.password().is_some()) {
+            self.fault(
+                &format!("{key}.url"),
+                "holds a clear password; rotate it, take it out, and write password = \"env:NAME\" or \"file:/path\"",
+            );
+        }
+        let password = self.target_secret(&format!("{key}.password"), raw.password.as_deref());
+        let Some(password) = password else { return raw.url.clone() };
+        let with_password = parsed.and_then(|mut url| {
             url.set_password(Some(&password)).ok()?;
             Some(url.to_string())
         });
@@ -409,7 +448,8 @@ impl Reading<'_> {
         {
             self.fault(&format!("{key}.name"), &format!("`{}` is no name; use A-Z a-z 0-9 _ -", raw.name));
         }
-        let secret_key = self.secret(&format!("{key}.secret_key"), Some(&raw.secret_key)).unwrap_or_default();
+        let secret_key =
+            self.target_secret(&format!("{key}.secret_key"), Some(&raw.secret_key)).unwrap_or_default();
         let mut target = applier::TargetConfig::new(&raw.name, env, superset::Cipher::new(&secret_key));
         if let Some(name) = &raw.timezone {
             match jiff::tz::TimeZone::get(name) {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use figment::Figment;
 use figment::error::{Actual, Kind};
 use figment::value::Dict;
+use figment::{Figment, Metadata};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -27,13 +27,23 @@ pub(crate) struct Raw {
 const SECTIONS: [&str; 11] =
     ["env", "zookeeper", "watcher", "queue", "sql", "target", "audit", "deletes", "projects", "http", "run"];
 
+/// What was read, and what is wrong with it.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// With defaults in the place of the sections that could not be read.
+    pub(super) raw: Raw,
+    /// One line a fault.
+    pub(super) faults: Vec<String>,
+    /// The sections that could not be read: nothing more can be said of them.
+    pub(super) unread: Vec<&'static str>,
+}
+
 /// Reads all layers, section by section, so that a fault in one does not hide those of the others.
 ///
 /// # Errors
-/// One line a fault.
-pub(super) fn read(figment: &Figment, file: &str) -> Result<Raw, Vec<String>> {
-    let mut reading = Reading { figment, file, faults: Vec::new() };
-    // A layer that is no TOML at all says nothing of what is missing.
+/// A layer that is no TOML at all: it says nothing of what is missing.
+pub(super) fn read(figment: &Figment, file: &str) -> Result<Read, Vec<String>> {
+    let mut reading = Reading { figment, file, faults: Vec::new(), unread: Vec::new() };
     reading.unknown_sections()?;
     let raw = Raw {
         env: reading.needed("env"),
@@ -48,13 +58,14 @@ pub(super) fn read(figment: &Figment, file: &str) -> Result<Raw, Vec<String>> {
         http: reading.section("http").unwrap_or_default(),
         run: reading.section("run").unwrap_or_default(),
     };
-    if reading.faults.is_empty() { Ok(raw) } else { Err(reading.faults) }
+    Ok(Read { raw, faults: reading.faults, unread: reading.unread })
 }
 
 struct Reading<'a> {
     figment: &'a Figment,
     file: &'a str,
     faults: Vec<String>,
+    unread: Vec<&'static str>,
 }
 
 impl Reading<'_> {
@@ -62,9 +73,8 @@ impl Reading<'_> {
         match self.figment.extract::<Dict>() {
             Ok(all) => {
                 for key in all.keys().filter(|key| !SECTIONS.contains(&key.as_str())) {
-                    let known = SECTIONS.join("`, `");
-                    self.faults
-                        .push(format!("{}: {key}: unknown key; the sections are `{known}`", self.file));
+                    let (place, known) = (place_of(self.figment, self.file, key), SECTIONS.join("`, `"));
+                    self.faults.push(format!("{place}: {key}: unknown key; the sections are `{known}`"));
                 }
             }
             Err(error) => {
@@ -76,11 +86,12 @@ impl Reading<'_> {
     }
 
     /// A section, or `None` if it is not there.
-    fn section<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+    fn section<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         match self.figment.extract_inner(key) {
             Ok(section) => Some(section),
             Err(_) if !self.figment.contains(key) => None,
             Err(errors) => {
+                self.unread.push(key);
                 // figment 0.10 appends the section's own name to the path where it belongs before it.
                 self.explain(errors.into_iter().map(|mut error| {
                     error.path.rotate_right(1);
@@ -91,10 +102,11 @@ impl Reading<'_> {
         }
     }
 
-    fn needed<T: DeserializeOwned + Default>(&mut self, key: &str) -> T {
+    fn needed<T: DeserializeOwned + Default>(&mut self, key: &'static str) -> T {
         let faults = self.faults.len();
         let section = self.section(key);
         if section.is_none() && self.faults.len() == faults {
+            self.unread.push(key);
             self.faults
                 .push(format!("{}: {key}: is missing; `setkeeper config` prints an example", self.file));
         }
@@ -260,14 +272,23 @@ pub(super) struct Run {
     pub(super) restart_pause_max: Option<String>,
 }
 
-/// One line for one fault of reading: where it was written, which key, what is wrong.
-fn explain(file: &str, error: &figment::Error) -> String {
-    let place = match error.metadata.as_ref().map(|metadata| metadata.name.as_ref()) {
+/// The layer that a key comes from.
+pub(super) fn place_of(figment: &Figment, file: &str, key: &str) -> String {
+    place(file, figment.find_metadata(key))
+}
+
+fn place(file: &str, metadata: Option<&Metadata>) -> String {
+    match metadata.map(|metadata| metadata.name.as_ref()) {
         Some(name) if name.contains("environment") => "environment".to_owned(),
         Some(name) if name.contains("TOML") => file.to_owned(),
         Some(_) => "command line".to_owned(),
         None => file.to_owned(),
-    };
+    }
+}
+
+/// One line for one fault of reading: where it was written, which key, what is wrong.
+fn explain(file: &str, error: &figment::Error) -> String {
+    let place = place(file, error.metadata.as_ref());
     let key = error.path.join(".");
     let colon = if key.is_empty() { "" } else { ": " };
     format!("{place}: {key}{colon}{}", what(&error.kind))

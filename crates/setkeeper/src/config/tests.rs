@@ -3,7 +3,7 @@ use std::path::Path;
 use figment::Figment;
 use figment::providers::{Format as _, Serialized, Toml};
 
-use super::{Config, EXAMPLE, mean, raw};
+use super::{Config, EXAMPLE, Needs};
 
 const GOOD: &str = r#"
 env = "prod"
@@ -16,12 +16,16 @@ secret_key = "env:PATH"
 "#;
 
 fn read(text: &str, settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    read_for(Needs::Targets, text, settings)
+}
+
+fn read_for(needs: Needs, text: &str, settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let mut figment = Figment::new().merge(Toml::string(text));
     for (key, value) in settings {
         figment = figment.merge(Serialized::default(key, *value));
     }
-    let raw = raw::read(&figment, "setkeeper.toml")?;
-    mean::mean(raw, Path::new("/etc/setkeeper"), Path::new("/var/lib/setkeeper"))
+    let (base, state) = (Path::new("/etc/setkeeper"), Path::new("/var/lib/setkeeper"));
+    super::understand(&figment, "setkeeper.toml", base, state, needs)
 }
 
 /// The faults, one a line.
@@ -96,6 +100,21 @@ fn unknown_keys_are_refused_with_file_and_key_and_one_does_not_hide_another() {
 }
 
 #[test]
+fn a_key_that_cannot_be_read_does_not_hide_a_value_that_means_nothing() {
+    let told = faults(&(GOOD.to_owned() + "timezone = \"Mars\"\n[queue]\npth = 1\n"));
+    for part in ["queue.pth: unknown field", "target[0].timezone: `Mars`"] {
+        assert!(told.contains(part), "{part} in\n{told}");
+    }
+    assert_eq!(told.lines().count(), 2, "{told}");
+}
+
+#[test]
+fn a_fault_names_the_layer_that_it_comes_from() {
+    let told = read(GOOD, &[("run.stop_within", "soon")]).expect_err("a fault").join("\n");
+    assert!(told.starts_with("command line: run.stop_within: `soon`"), "{told}");
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let told = faults("[queue]\n");
     assert!(told.contains("env: is missing") && told.contains("zookeeper: is missing"), "{told}");
@@ -124,4 +143,30 @@ fn a_clear_secret_is_refused_and_not_repeated() {
     let told = faults(&GOOD.replace("env:PATH", "hunter2-canary"));
     assert!(told.contains("target[0].secret_key: is no reference to a secret"), "{told}");
     assert!(!told.contains("canary"), "{told}");
+}
+
+#[test]
+fn a_secret_that_is_empty_or_only_a_part_of_a_file_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let empty = folder.path().join("empty");
+    std::fs::write(&empty, "\n").expect("a file");
+    let told = faults(&GOOD.replace("env:PATH", &format!("file:{}", empty.display())));
+    assert!(told.contains("target[0].secret_key: ") && told.contains("is empty"), "{told}");
+    let told = faults(&GOOD.replace("env:PATH", "file:/etc/hosts#key"));
+    assert!(told.contains("target[0].secret_key: takes the whole file"), "{told}");
+}
+
+#[test]
+fn a_clear_password_in_a_url_is_refused_and_not_repeated() {
+    let told = faults(&GOOD.replace("sqlite:///superset.db", "postgres://superset:hunter2@db/superset"));
+    assert!(told.contains("target[0].url: holds a clear password; rotate it"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn who_only_talks_to_zookeeper_needs_no_target_and_no_secret_of_one() {
+    let absent = GOOD.replace("env:PATH", "env:SETKEEPER_TEST_NOT_SET");
+    assert!(faults(&absent).contains("SETKEEPER_TEST_NOT_SET is not set"));
+    assert!(read_for(Needs::Ensemble, &absent, &[]).is_ok());
+    assert!(read_for(Needs::Ensemble, "env = \"prod\"\n[zookeeper]\nconnect = \"zk1\"", &[]).is_ok());
 }
