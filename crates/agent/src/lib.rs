@@ -12,4 +12,10 @@
 
 pub mod check;
 pub mod choose;
+pub mod health;
+pub mod hook;
+pub mod live;
+pub mod node;
 pub mod registry;
+pub mod rolling;
+pub mod scale;
