@@ -128,15 +128,20 @@ impl Node {
             Input::RestartFailed => self.restarting = false,
             Input::Stop => self.stopping = true,
         }
-        if self.drained == Some(Until::Restart) && self.was_away && self.health == Health::Healthy {
+        // The newest look was a good one.
+        let is_up = self.health == Health::Healthy && self.failed == 0;
+        if self.drained == Some(Until::Restart) && self.was_away && is_up {
             self.drained = None;
             self.was_away = false;
             effects.push(Effect::Undrain);
         }
         let wanted = self.is_wanted();
-        if wanted != self.registered {
-            self.registered = wanted;
-            effects.push(if wanted { Effect::Register } else { Effect::Withdraw });
+        if wanted && !self.registered && is_up {
+            self.registered = true;
+            effects.push(Effect::Register);
+        } else if !wanted && self.registered {
+            self.registered = false;
+            effects.push(Effect::Withdraw);
         }
         (self, effects)
     }
@@ -335,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_registration_that_somebody_removed_comes_back_with_the_next_good_look() {
-        check(&[("up", &[Register]), ("unregistered", &[]), ("sick", &[Register])]);
+        check(&[("up", &[Register]), ("unregistered", &[]), ("sick", &[]), ("up", &[Register])]);
         check(&[
             ("up", &[Register]),
             ("unregistered", &[]),
