@@ -2,7 +2,8 @@
 # Installs what setkeeper's tests and its demo run against, on Debian 12, as root or with sudo:
 #
 #   deploy/setup.sh                  ZooKeeper, Java, PostgreSQL, curl, Python's venv and a C compiler, by apt
-#   deploy/setup.sh --with-superset  the same, and Apache Superset in the user's cache folder
+#   deploy/setup.sh --with-superset  the same, and in the user's cache folder Apache Superset and the libraries by
+#                                    which other services register in ZooKeeper (Curator's by apt)
 #
 # Only what is missing is installed, and each finished step leaves a stamp, so that a second run takes about a second.
 # Nothing is started on the machine: tests and demo start their own servers, on loopback, in their own folders.
@@ -18,10 +19,16 @@ readonly EXAMPLES_VERSION=5.0.0
 # Raised when the templates are made in another way.
 readonly TEMPLATE_FORMAT=1
 
+# Its ZooKeeperHiveHelper is what HiveServer2 registers by.
+readonly HIVE=org.apache.hive:hive-standalone-metastore-common:4.0.1
+readonly KAZOO_PIN=kazoo==2.11.0
+
 readonly POLICY=/usr/sbin/policy-rc.d
 readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/setkeeper"
 readonly VENV="$CACHE/superset-$SUPERSET_VERSION"
 readonly EXAMPLES="$CACHE/superset-$EXAMPLES_VERSION-examples"
+readonly HIVE_JAR="$CACHE/hive-standalone-metastore-common.jar"
+readonly KAZOO="$CACHE/kazoo"
 readonly SQLITE_TEMPLATE="$CACHE/superset-$SUPERSET_VERSION-metadata.db"
 readonly POSTGRES_TEMPLATE="$CACHE/superset-$SUPERSET_VERSION-metadata.sql"
 
@@ -81,6 +88,15 @@ postgres_bin() {
   printf '%s' "$found"
 }
 
+# What the tests register services with, beside what they register them in.
+missing_client_packages() {
+  command -v javac >/dev/null || echo default-jdk-headless
+  command -v mvn >/dev/null || echo maven
+  [ -e /usr/share/java/curator-recipes.jar ] || echo libcurator-recipes-java
+  [ -e /usr/share/java/curator-x-discovery.jar ] || echo libcurator-discovery-java
+  [ -e /usr/share/java/commons-lang3.jar ] || echo libcommons-lang3-java
+}
+
 missing_packages() {
   command -v java >/dev/null || echo default-jre-headless
   [ -e /usr/share/java/zookeeper.jar ] || echo zookeeper
@@ -90,11 +106,13 @@ missing_packages() {
   command -v python3 >/dev/null || echo python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   if ! command -v cc >/dev/null || ! command -v make >/dev/null; then echo build-essential; fi
+  if [ "$1" = yes ]; then missing_client_packages; fi
 }
 
+# install_packages yes|no: with those that only the tests need, or without.
 install_packages() {
   local missing
-  mapfile -t missing < <(missing_packages)
+  mapfile -t missing < <(missing_packages "$1")
   if [ "${#missing[@]}" -eq 0 ]; then
     say "Debian packages: all there"
     return
@@ -240,7 +258,36 @@ install_template() {
   printf '%s' "$text" >"$stamp"
 }
 
+copy_hive() {
+  mvn --batch-mode dependency:copy -Dartifact="$HIVE" -DoutputDirectory="$1" -Dmdep.stripVersion=true
+}
+
+install_hive() {
+  local stamp="$HIVE_JAR.stamp"
+  if stamped "$stamp" "$HIVE" && [ -s "$HIVE_JAR" ]; then
+    say "HiveServer2's registration: there"
+    return
+  fi
+  step "HiveServer2's registration (one jar, 19 MB)" copy_hive "$CACHE"
+  [ -s "$HIVE_JAR" ] || fail "Maven did not leave $HIVE_JAR"
+  printf '%s' "$HIVE" >"$stamp"
+}
+
+install_kazoo() {
+  local stamp="$KAZOO/.setkeeper-stamp"
+  if stamped "$stamp" "$KAZOO_PIN"; then
+    say "kazoo: there"
+    return
+  fi
+  rm -rf "$KAZOO"
+  step "a virtual environment in $KAZOO" python3 -m venv "$KAZOO"
+  step "kazoo" "$KAZOO/bin/python" -m pip install --quiet --disable-pip-version-check "$KAZOO_PIN"
+  printf '%s' "$KAZOO_PIN" >"$stamp"
+}
+
 with_superset() {
+  install_hive
+  install_kazoo
   install_superset
   install_examples
   install_template "$SQLITE_TEMPLATE" "an initialised metadata database on SQLite" sqlite_template
@@ -261,7 +308,7 @@ main() {
   # One run at a time: a second one waits here, and then finds everything there.
   exec 9>"$CACHE/setup.lock"
   flock -w 1800 9 || fail "another run of this script holds $CACHE/setup.lock since half an hour"
-  install_packages
+  install_packages "$superset"
   if [ "$superset" = yes ]; then with_superset; fi
   say "ready"
 }
