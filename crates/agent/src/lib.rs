@@ -14,6 +14,7 @@ pub mod check;
 pub mod choose;
 pub mod health;
 pub mod hook;
+pub mod instance;
 pub mod live;
 pub mod node;
 pub mod registry;

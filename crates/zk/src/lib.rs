@@ -22,6 +22,7 @@ mod elect;
 mod follow;
 mod generation;
 mod read;
+mod register;
 mod session;
 mod write;
 
@@ -31,6 +32,7 @@ pub use elect::{ElectError, Leadership, Lost};
 pub use follow::{Elsewhere, Follower};
 pub use generation::GenerationError;
 pub use read::{Found, ReadError, Snapshot};
+pub use register::{Gone, RegisterError, Registration};
 pub use session::{Advice, ConnectError, Session, SessionEnd};
 pub use write::{
     Conflict, Draft, Expect, PartFault, PruneError, VersionedEdit, WriteError, WriteOp, WrittenPart,

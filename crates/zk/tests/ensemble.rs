@@ -13,6 +13,8 @@ mod follow;
 mod proxy;
 #[path = "ensemble/read.rs"]
 mod read;
+#[path = "ensemble/register.rs"]
+mod register;
 #[path = "ensemble/write.rs"]
 mod write;
 

@@ -17,12 +17,23 @@ pub(crate) enum Lose {
     Request,
     /// The answer to the next multi, and the connection with it.
     Answer,
+    /// The next create, and the connection with it.
+    Create,
+    /// The answer to the next create, and the connection with it.
+    CreateAnswer,
+    /// The answer to this request, and the connection with it.
+    AnswerTo([u8; 4]),
     /// Everything, silently.
     Everything,
 }
 
 /// ZooKeeper's operation code of a multi.
 const MULTI: [u8; 4] = [0, 0, 0, 14];
+
+/// The operation codes of the three creates.
+fn is_create(code: &[u8]) -> bool {
+    matches!(code, [0, 0, 0, 1 | 15 | 19])
+}
 
 pub(crate) struct Proxy {
     pub(crate) connect: String,
@@ -102,13 +113,23 @@ async fn requests(
                 lose.send_replace(Lose::Nothing);
                 return Ok(());
             }
+            Lose::Create if is_create(&frame[8..12]) => {
+                lose.send_replace(Lose::Nothing);
+                return Ok(());
+            }
+            Lose::CreateAnswer if is_create(&frame[8..12]) => {
+                let xid = frame[4..8].try_into().expect("four bytes");
+                lose.send_replace(Lose::AnswerTo(xid));
+                to.write_all(&frame).await?;
+                std::future::pending().await
+            }
             Lose::Everything => std::future::pending().await,
             Lose::Answer if multi => {
                 to.write_all(&frame).await?;
                 // `answers` takes the server's reply and ends the connection.
                 std::future::pending().await
             }
-            Lose::Nothing | Lose::Request | Lose::Answer => to.write_all(&frame).await?,
+            _ => to.write_all(&frame).await?,
         }
     }
 }
@@ -126,8 +147,12 @@ async fn answers(
                 lose.send_replace(Lose::Nothing);
                 return Ok(());
             }
+            Lose::AnswerTo(xid) if frame[4..8] == xid => {
+                lose.send_replace(Lose::Nothing);
+                return Ok(());
+            }
             Lose::Everything => std::future::pending().await,
-            Lose::Nothing | Lose::Request | Lose::Answer => to.write_all(&frame).await?,
+            _ => to.write_all(&frame).await?,
         }
     }
 }
