@@ -12,6 +12,7 @@
 
 pub mod check;
 pub mod choose;
+pub mod discover;
 pub mod health;
 pub mod hook;
 pub mod instance;
@@ -20,3 +21,4 @@ pub mod node;
 pub mod registry;
 pub mod rolling;
 pub mod scale;
+pub mod template;
