@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what setkeeper's tests and its demo run against, on Debian 12, as root or with sudo:
 #
-#   deploy/setup.sh                  ZooKeeper, Java, PostgreSQL, curl, Python's venv and a C compiler, by apt
+#   deploy/setup.sh                  ZooKeeper, Java, PostgreSQL, nginx, HAProxy, curl, Python's venv and a C compiler,
+#                                    by apt
 #   deploy/setup.sh --with-superset  the same, and in the user's cache folder Apache Superset and the libraries by
 #                                    which other services register in ZooKeeper (Curator's by apt)
 #
@@ -103,6 +104,8 @@ missing_packages() {
   [ -e /usr/share/java/slf4j-log4j12.jar ] || echo libslf4j-java
   [ -n "$(postgres_bin)" ] || echo postgresql
   command -v curl >/dev/null || echo curl
+  [ -x /usr/sbin/nginx ] || echo nginx
+  [ -x /usr/sbin/haproxy ] || echo haproxy
   command -v python3 >/dev/null || echo python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   if ! command -v cc >/dev/null || ! command -v make >/dev/null; then echo build-essential; fi

@@ -1,5 +1,5 @@
-//! Real servers for tests and for the demo: [`Zookeeper`], [`Postgres`] and [`Superset`] as child processes on free
-//! loopback ports, each in a folder of its own. Nothing here knows setkeeper.
+//! Real servers for tests and for the demo: [`Zookeeper`], [`Postgres`], [`Superset`], [`Nginx`] and [`Haproxy`] as child
+//! processes on free loopback ports, each in a folder of its own. Nothing here knows setkeeper.
 //!
 //! `deploy/setup.sh --with-superset` installs what is started here; an error says so where something is missing.
 //!
@@ -15,6 +15,8 @@
 
 mod error;
 mod folder;
+pub mod haproxy;
+pub mod nginx;
 mod port;
 pub mod postgres;
 mod process;
@@ -23,6 +25,8 @@ pub mod superset;
 pub mod zookeeper;
 
 pub use error::Error;
+pub use haproxy::Haproxy;
+pub use nginx::Nginx;
 pub use postgres::Postgres;
 pub use process::Detached;
 pub use superset::Superset;

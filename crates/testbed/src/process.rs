@@ -45,6 +45,8 @@ pub(crate) enum Probe {
     /// With the folder of PostgreSQL's programs.
     Postgres(PathBuf),
     Superset(reqwest::Client),
+    /// Taking a connection is enough.
+    Tcp,
 }
 
 impl Probe {
@@ -53,6 +55,7 @@ impl Probe {
             Probe::Zookeeper => zookeeper::serves(port).await,
             Probe::Postgres(bin) => postgres::serves(bin, port).await,
             Probe::Superset(client) => superset::serves(client, port).await,
+            Probe::Tcp => tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok(),
         }
     }
 }

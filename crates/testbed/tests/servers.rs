@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use testbed::superset::{ADMIN, ADMIN_PASSWORD, Metadata, Token};
-use testbed::{Error, Postgres, Superset, Zookeeper, postgres, superset, zookeeper};
+use testbed::{
+    Error, Haproxy, Nginx, Postgres, Superset, Zookeeper, haproxy, nginx, postgres, superset, zookeeper,
+};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 const HOLD: &str = "TESTBED_HOLD";
@@ -266,4 +268,56 @@ fn work_with_a_server_can_move_between_threads() {
             Superset::start(Metadata::Url(server.url("a")), superset::Options::default()).await?;
         server.restart().await
     });
+}
+
+/// What is served at an address.
+async fn page(url: &str) -> String {
+    match reqwest::get(url).await {
+        Ok(answer) => answer.text().await.unwrap_or_default(),
+        Err(error) => format!("no answer: {error}"),
+    }
+}
+
+#[tokio::test]
+async fn nginx_reads_its_configuration_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("conf.d");
+    std::fs::create_dir(&inner).unwrap();
+    let say = |word: &str| {
+        std::fs::write(inner.join("word.conf"), format!("map $uri $word {{ default {word}; }}\n")).unwrap();
+    };
+    say("one");
+    let server = "location / { return 200 $word; }".to_owned();
+    let options = nginx::Options { dir: Some(folder.path().to_owned()), server, ..Default::default() };
+    let server = Nginx::start(options).await.unwrap();
+    assert_eq!(page(&server.url()).await, "one");
+    say("two");
+    server.reload().unwrap();
+    until("the new word is served", async || page(&server.url()).await == "two").await;
+    let pid = server.pid().unwrap();
+    drop(server);
+    assert!(!runs(pid));
+}
+
+#[tokio::test]
+async fn haproxy_reads_its_configuration_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("conf.d");
+    std::fs::create_dir(&inner).unwrap();
+    let say = |word: &str| {
+        let backend = format!(
+            "backend superset\n    http-request return status 200 content-type text/plain string {word}\n"
+        );
+        std::fs::write(inner.join("word.cfg"), backend).unwrap();
+    };
+    say("one");
+    let options = haproxy::Options { dir: Some(folder.path().to_owned()), ..Default::default() };
+    let server = Haproxy::start(options).await.unwrap();
+    assert_eq!(page(&server.url()).await, "one");
+    say("two");
+    server.reload().unwrap();
+    until("the new word is served", async || page(&server.url()).await == "two").await;
+    let pid = server.pid().unwrap();
+    drop(server);
+    assert!(!runs(pid));
 }

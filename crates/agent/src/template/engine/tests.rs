@@ -40,7 +40,8 @@ fn server(instance: &str, address: &str, port: u16) -> String {
 }
 
 fn fleet() -> World {
-    let nodes = [server("n2", "10.0.0.2", 8088), server("n1", "10.0.0.1", 8088), server("n3", "fd00::3", 8089)];
+    let nodes =
+        [server("n2", "10.0.0.2", 8088), server("n1", "10.0.0.1", 8088), server("n3", "fd00::3", 8089)];
     world(
         &[
             ("services/superset/n2", &nodes[0]),
@@ -109,7 +110,9 @@ fn settings_endpoints_and_services_are_looked_up() {
 fn what_is_not_there_is_a_fault_with_its_line() {
     check_render(
         "a\n{{ setting('config', 'NO') }}",
-        expect!["fault: x.j2:2: `settings/config/NO` is not there; put it there, or give a default: default=…"],
+        expect![
+            "fault: x.j2:2: `settings/config/NO` is not there; put it there, or give a default: default=…"
+        ],
     );
     check_render(
         "{% for s in service('superset') %}\n\n{{ s.adress }}{% endfor %}",
@@ -120,9 +123,12 @@ fn what_is_not_there_is_a_fault_with_its_line() {
 
 #[test]
 fn a_failed_read_is_no_absence() {
-    let hidden = world(&[("services/superset/n1", &server("n1", "h", 1))], &["services/superset/n2", "assets/main"]);
-    expect!["waits: zookeeper refuses `services/superset/n2`; check zookeeper.auth and the znode's ACL (`getAcl`)"]
-        .assert_eq(&told("{{ service('superset') }}", json!({}), &hidden));
+    let hidden =
+        world(&[("services/superset/n1", &server("n1", "h", 1))], &["services/superset/n2", "assets/main"]);
+    expect![
+        "waits: zookeeper refuses `services/superset/n2`; check zookeeper.auth and the znode's ACL (`getAcl`)"
+    ]
+    .assert_eq(&told("{{ service('superset') }}", json!({}), &hidden));
     expect!["waits: zookeeper refuses `assets/main`; check zookeeper.auth and the znode's ACL (`getAcl`)"]
         .assert_eq(&told("{{ asset('assets/main/charts/x') }}", json!({}), &hidden));
     expect!["waits: zookeeper was not read yet"].assert_eq(&told(
@@ -169,11 +175,13 @@ fn a_token_that_is_none_is_a_fault() {
 fn documents_are_read_as_the_applier_reads_them() {
     let chart = json!({"version": "1.0.0", "uuid": "00000000-0000-0000-0000-000000000001", "slice_name": "Sales",
         "viz_type": "table", "params": {}, "dataset_uuid": "00000000-0000-0000-0000-000000000002"});
-    let world = world(
-        &[("assets/main/charts/sales", &chart.to_string()), ("assets/main/charts/bad", "{}")],
-        &[],
-    );
-    expect!["Sales"].assert_eq(&told("{{ asset('assets/main/charts/sales').slice_name }}", json!({}), &world));
+    let world =
+        world(&[("assets/main/charts/sales", &chart.to_string()), ("assets/main/charts/bad", "{}")], &[]);
+    expect!["Sales"].assert_eq(&told(
+        "{{ asset('assets/main/charts/sales').slice_name }}",
+        json!({}),
+        &world,
+    ));
     let told = told("{{ assets('main/charts') }}", json!({}), &world);
     assert!(told.starts_with("fault: x.j2:1: `assets/main/charts/bad` is not understood: "), "{told}");
 }
@@ -197,7 +205,8 @@ fn checked(source: &str) -> String {
 
 #[test]
 fn wrong_syntax_and_wrong_names_are_found_without_rendering() {
-    expect!["x.j2:2: syntax error: unknown statement endfr"].assert_eq(&checked("{% for a in b %}\n{% endfr %}"));
+    expect!["x.j2:2: syntax error: unknown statement endfr"]
+        .assert_eq(&checked("{% for a in b %}\n{% endfr %}"));
     expect!["x.j2:2: `servce` is no function and no variable; what a template is given stands in `vars`"]
         .assert_eq(&checked("a\n{% for a in servce('x') %}{% endfor %}"));
     expect!["{Services, Assets}"].assert_eq(&checked(
@@ -280,8 +289,10 @@ fn envoy_gets_the_endpoints_of_a_cluster() {
 #[test]
 fn envoy_gets_no_names_where_it_takes_addresses_only() {
     let world = world(&[("services/superset/n1", &server("n1", "node-1.example", 8088))], &[]);
-    expect!["fault: builtin:envoy:20: `node-1.example` is no IP address, which is needed here; register with one"]
-        .assert_eq(&builtin(Builtin::Envoy, json!({"service": "superset"}), &world));
+    expect![
+        "fault: builtin:envoy:20: `node-1.example` is no IP address, which is needed here; register with one"
+    ]
+    .assert_eq(&builtin(Builtin::Envoy, json!({"service": "superset"}), &world));
 }
 
 #[test]
