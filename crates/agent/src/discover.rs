@@ -5,6 +5,8 @@
 //! lives.
 
 mod board;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod formats;
 mod server;
 mod world;

@@ -52,7 +52,7 @@ impl Root {
 #[derive(Debug, Clone)]
 pub(crate) enum Held {
     /// A registration, and the same as templates see it.
-    Server(Server, Value),
+    Server(Box<Server>, Value),
     /// Anything else that was understood.
     Value(Value),
     /// What is not understood, and why.
@@ -167,7 +167,7 @@ impl World {
         for (path, held) in branch.below(name) {
             match held {
                 Held::Server(server, value) if server.enabled => {
-                    instances.servers.push(server.clone());
+                    instances.servers.push(Server::clone(server));
                     instances.values.push(value.clone());
                 }
                 Held::Server(..) | Held::Value(_) => {}
@@ -211,7 +211,7 @@ fn parse(root: Root, path: &str, bytes: &[u8]) -> Held {
         (Root::Services, [service, instance]) => match Server::parse(service, instance, bytes) {
             Ok(server) => {
                 let value = Value::from(Serde(&server));
-                Held::Server(server, value)
+                Held::Server(Box::new(server), value)
             }
             Err(why) => Held::Bad(why),
         },
