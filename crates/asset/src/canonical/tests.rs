@@ -63,18 +63,20 @@ fn database() -> impl Strategy<Value = Document> {
     let flags = (flag(), flag(), flag(), flag(), flag(), flag(), flag(), any::<bool>());
     let texts = (text(), maybe(text()), maybe(Just("dynamic_form".to_owned())));
     let extra = prop_oneof![Just(Some(Database::default_extra())), object()];
-    (flags, texts, integer(), extra, uuid(), secret(), secret()).prop_map(
+    let ours = (maybe("[A-Za-z0-9._-]{1,9}"), secret(), secret());
+    (flags, texts, integer(), extra, uuid(), ours).prop_map(
         |(
             flags,
             (name, external_url, configuration_method),
             cache_timeout,
             extra,
             uuid,
-            password,
-            encrypted_extra,
+            (endpoint, password, encrypted_extra),
         )| {
+            let host = name.replace(['\n', ' '], "");
+            let host = if endpoint.is_some() { "{endpoint}/name".to_owned() } else { host };
             Document::Database(Database {
-                sqlalchemy_uri: format!("hive://user:XXXXXXXXXX@{}", name.replace(['\n', ' '], "")),
+                sqlalchemy_uri: format!("hive://user:XXXXXXXXXX@{host}"),
                 database_name: name,
                 cache_timeout,
                 expose_in_sqllab: flags.0,
@@ -89,7 +91,7 @@ fn database() -> impl Strategy<Value = Document> {
                 uuid,
                 is_managed_externally: flags.7,
                 external_url,
-                setkeeper: Extras { secrets: Secrets { password, encrypted_extra } },
+                setkeeper: Extras { secrets: Secrets { password, encrypted_extra }, endpoint },
             })
         },
     )

@@ -6,14 +6,16 @@ use uuid::Uuid;
 use crate::fault::FaultKind;
 use crate::fields::{Builder, Fields};
 use crate::secret;
-use crate::{Object, SecretRef, VERSION};
+use crate::setting::is_name;
+use crate::{Chosen, Object, SecretRef, VERSION};
 
 /// A connection to a database: a row of `dbs`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Database {
     /// Unique within a Superset.
     pub database_name: String,
-    /// SQLAlchemy's URI. Its password is absent or the mask `XXXXXXXXXX`, never clear.
+    /// SQLAlchemy's URI. Its password is absent or the mask `XXXXXXXXXX`, never clear. Of a database that follows an
+    /// endpoint it has [`Database::ENDPOINT`] in the place of host and port; [`Database::uri_at`] fills it in.
     pub sqlalchemy_uri: String,
     /// Seconds. Default: `None`.
     pub cache_timeout: Option<i64>,
@@ -51,6 +53,15 @@ impl Database {
     /// What `configuration_method` is when omitted.
     pub const DEFAULT_CONFIGURATION_METHOD: &str = "sqlalchemy_form";
 
+    /// What stands in a URI in the place of the host and port of an endpoint.
+    pub const ENDPOINT: &str = "{endpoint}";
+
+    /// Returns the URI with an endpoint's hosts in the place of [`Database::ENDPOINT`], if it has that.
+    #[must_use]
+    pub fn uri_at(&self, chosen: &Chosen) -> String {
+        self.sqlalchemy_uri.replacen(Database::ENDPOINT, &chosen.in_uri(), 1)
+    }
+
     /// Returns what `extra` is when omitted: the ORM's default, with the export's name of its last key.
     #[must_use]
     pub fn default_extra() -> Object {
@@ -72,6 +83,8 @@ impl Database {
 pub struct Extras {
     /// Where the secrets of this document are kept.
     pub secrets: Secrets,
+    /// The name of the endpoint that this database connects to: `endpoints/<name>`. Default: `None`.
+    pub endpoint: Option<String>,
 }
 
 /// References to the secrets of a database. `None` leaves the column NULL.
@@ -109,6 +122,7 @@ pub(crate) fn parse(mut fields: Fields<'_>) -> Database {
         external_url: fields.text("external_url"),
         setkeeper: extras(&mut fields),
     };
+    check_endpoint(&database, &mut fields);
     fields.finish("a database");
     database
 }
@@ -154,13 +168,50 @@ fn sqlalchemy_uri(fields: &mut Fields<'_>) -> String {
     if is_given && !uri.contains("://") {
         let message = "not a URI of SQLAlchemy; write it like `postgresql://user@host/name`";
         fields.fault("sqlalchemy_uri", FaultKind::BadValue, message);
-    } else if secret::in_uri(&uri) {
+    } else if secret::in_uri(&uri) || secret::in_uri(&uri.replace(Database::ENDPOINT, EXAMPLE)) {
         let mask = secret::PASSWORD_MASK;
         let message =
             format!("holds a clear secret; rotate it, put `{mask}` in its place and {PASSWORD_BELONGS}");
         fields.fault("sqlalchemy_uri", FaultKind::ClearSecret, message);
     }
     uri
+}
+
+/// A host that an endpoint may have.
+const EXAMPLE: &str = "host:10000";
+
+/// The place for an endpoint and its name go together. In the place stands a host with its port, so it must be where
+/// SQLAlchemy looks for that, and must not become a part of anything else.
+fn check_endpoint(database: &Database, fields: &mut Fields<'_>) {
+    let parts: Vec<&str> = database.sqlalchemy_uri.split(Database::ENDPOINT).collect();
+    let fault = match (&database.setkeeper.endpoint, parts.as_slice()) {
+        (None, [_]) => None,
+        (Some(_), [before, after]) => {
+            let user = before.split_once("://").map(|(_, user)| user);
+            let is_host = user.is_some_and(is_user) && (after.is_empty() || after.starts_with(['/', '?']));
+            let message = "`{endpoint}` is no host there; write it like `hive://user@{endpoint}/name`";
+            (!is_host).then_some(("sqlalchemy_uri", message))
+        }
+        (None, _) => Some((
+            "sqlalchemy_uri",
+            "holds `{endpoint}`, and no endpoint is named; add \"setkeeper\": {\"endpoint\": \"NAME\"}, or write host \
+             and port",
+        )),
+        (Some(_), [_]) => Some((
+            "setkeeper.endpoint",
+            "`sqlalchemy_uri` has no place for the endpoint; write `{endpoint}` there for host and port, or remove this \
+             key",
+        )),
+        (Some(_), _) => Some(("sqlalchemy_uri", "holds `{endpoint}` more than once; write it once")),
+    };
+    if let Some((path, message)) = fault {
+        fields.fault_at(path.to_owned(), FaultKind::BadValue, message);
+    }
+}
+
+/// Nothing, or what stands before a host in SQLAlchemy's URIs.
+fn is_user(text: &str) -> bool {
+    text.is_empty() || text.strip_suffix('@').is_some_and(|user| !user.contains(['/', '?', '#', '@']))
 }
 
 fn extra(fields: &mut Fields<'_>) -> Option<Object> {
@@ -211,8 +262,18 @@ fn extras(fields: &mut Fields<'_>) -> Extras {
         extras.secrets.encrypted_extra = secret_ref(&mut secrets, "encrypted_extra");
         secrets.finish("`secrets` of a database");
     }
+    extras.endpoint = endpoint(&mut ours);
     ours.finish("`setkeeper` of a database");
     extras
+}
+
+fn endpoint(fields: &mut Fields<'_>) -> Option<String> {
+    let name = fields.text("endpoint")?;
+    if !is_name(&name) {
+        let message = "not the name of an endpoint; that is 1 to 200 of A-Z a-z 0-9 . _ -";
+        fields.fault("endpoint", FaultKind::BadValue, message);
+    }
+    Some(name)
 }
 
 fn secret_ref(fields: &mut Fields<'_>, key: &str) -> Option<SecretRef> {
@@ -262,5 +323,6 @@ fn extras_to_json(extras: &Extras) -> Object {
     if !secrets.is_empty() {
         object.put("secrets", secrets);
     }
+    object.put_some("endpoint", &extras.endpoint);
     object.into_object()
 }

@@ -1,4 +1,4 @@
-//! What a document needs from elsewhere: other documents, by uuid, and secrets, by name.
+//! What a document needs from elsewhere: other documents, by uuid, endpoints and secrets, by name.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -91,6 +91,15 @@ impl Document {
                 vec![Reference { strength: Strength::Hard, to: Kind::Dataset, uuid: chart.dataset_uuid }]
             }
             Document::Dashboard(dashboard) => of_dashboard(dashboard),
+        }
+    }
+
+    /// Returns the name of the endpoint that this document needs, of which only a database may have one.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        match self {
+            Document::Database(database) => database.setkeeper.endpoint.as_deref(),
+            Document::Dataset(_) | Document::Chart(_) | Document::Dashboard(_) => None,
         }
     }
 
@@ -220,6 +229,18 @@ mod tests {
         ] {
             assert_eq!(text.parse::<SecretRef>(), Err(SecretRefFault), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_database_names_the_endpoint_that_it_follows() {
+        let text = r#"{"database_name":"a","sqlalchemy_uri":"hive://u@{endpoint}/d","uuid":"00000000-0000-0000-0000-000000000001","version":"1.0.0","setkeeper":{"endpoint":"hive-prod"}}"#;
+        let document = crate::parse(Kind::Database, text.as_bytes()).expect("a database");
+        assert_eq!((document.endpoint(), document.canonical().as_str()), (Some("hive-prod"), text));
+        assert_eq!(document.references(), []);
+        let chosen = br#"{"v":1,"endpoint":"hive-prod","chosen":["a:1","[::1]:2"]}"#;
+        let chosen = crate::parse_chosen("hive-prod", chosen).expect("an endpoint");
+        let Document::Database(database) = document else { panic!("a database") };
+        assert_eq!(database.uri_at(&chosen), "hive://u@a:1,[::1]:2/d");
     }
 
     #[test]

@@ -288,6 +288,117 @@ fn clear_secrets_of_a_database_are_refused_and_never_told() {
     );
 }
 
+#[track_caller]
+fn check_endpoint(uri: &str, setkeeper: &str, expected: Expect) {
+    let database = DATABASE.replace("postgresql://superset:XXXXXXXXXX@db/sales", uri);
+    let text = format!("{},\"setkeeper\":{setkeeper}}}", &database[..database.len() - 1]);
+    check_text(Kind::Database, &text, expected);
+}
+
+#[test]
+fn a_uri_has_a_place_for_the_endpoint() {
+    for uri in [
+        "hive://{endpoint}/default",
+        "hive://{endpoint}",
+        "trino://u@{endpoint}?x=1",
+        "hive://u:XXXXXXXXXX@{endpoint}/default",
+    ] {
+        let expected = format!(
+            r#"{{"database_name":"sales","sqlalchemy_uri":"{uri}","uuid":"a2dc77af-e654-49bb-b321-40f6b559a1ee","version":"1.0.0","setkeeper":{{"endpoint":"hive-prod"}}}}"#
+        );
+        let document = parse(Kind::Database, expected.as_bytes()).expect(uri);
+        assert_eq!(document.canonical(), expected);
+    }
+}
+
+#[test]
+fn an_endpoint_and_its_place_in_the_uri_go_together() {
+    check_endpoint(
+        "hive://{endpoint}/default",
+        "{}",
+        expect![[
+            r#"`sqlalchemy_uri`: holds `{endpoint}`, and no endpoint is named; add "setkeeper": {"endpoint": "NAME"}, or write host and port"#
+        ]],
+    );
+    check_endpoint(
+        "hive://host:1/default",
+        r#"{"endpoint":"hive"}"#,
+        expect![
+            "`setkeeper.endpoint`: `sqlalchemy_uri` has no place for the endpoint; write `{endpoint}` there for host and port, or remove this key"
+        ],
+    );
+    check_endpoint(
+        "hive://{endpoint},{endpoint}/default",
+        r#"{"endpoint":"hive"}"#,
+        expect!["`sqlalchemy_uri`: holds `{endpoint}` more than once; write it once"],
+    );
+}
+
+#[test]
+fn an_endpoint_stands_where_a_host_does_and_nowhere_else() {
+    check_endpoint(
+        "hive://{endpoint}.example/default",
+        r#"{"endpoint":"hive"}"#,
+        expect![
+            "`sqlalchemy_uri`: `{endpoint}` is no host there; write it like `hive://user@{endpoint}/name`"
+        ],
+    );
+    check_endpoint(
+        "hive://host/{endpoint}",
+        r#"{"endpoint":"hive"}"#,
+        expect![
+            "`sqlalchemy_uri`: `{endpoint}` is no host there; write it like `hive://user@{endpoint}/name`"
+        ],
+    );
+    check_endpoint(
+        "hive://host/x@{endpoint}",
+        r#"{"endpoint":"hive"}"#,
+        expect![
+            "`sqlalchemy_uri`: `{endpoint}` is no host there; write it like `hive://user@{endpoint}/name`"
+        ],
+    );
+    check_endpoint(
+        "hive://a,{endpoint}/default",
+        r#"{"endpoint":"hive"}"#,
+        expect![
+            "`sqlalchemy_uri`: `{endpoint}` is no host there; write it like `hive://user@{endpoint}/name`"
+        ],
+    );
+    check_endpoint(
+        "{endpoint}://host/default",
+        r#"{"endpoint":"hive"}"#,
+        expect![
+            "`sqlalchemy_uri`: `{endpoint}` is no host there; write it like `hive://user@{endpoint}/name`"
+        ],
+    );
+    check_endpoint(
+        "hive://u:{endpoint}@host/default",
+        r#"{"endpoint":"hive"}"#,
+        expect![[r#"
+        `sqlalchemy_uri`: holds a clear secret; rotate it, put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}
+        `sqlalchemy_uri`: `{endpoint}` is no host there; write it like `hive://user@{endpoint}/name`"#]],
+    );
+    check_endpoint(
+        "hive://{endpoint}/default?a=b@c",
+        r#"{"endpoint":"hive"}"#,
+        expect![[
+            r#"`sqlalchemy_uri`: holds a clear secret; rotate it, put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}}"#
+        ]],
+    );
+    check_endpoint(
+        "hive://{endpoint}/default",
+        r#"{"endpoint":"hive prod/x"}"#,
+        expect!["`setkeeper.endpoint`: not the name of an endpoint; that is 1 to 200 of A-Z a-z 0-9 . _ -"],
+    );
+    check_endpoint(
+        "hive://{endpoint}/default",
+        r#"{"endpoint":7}"#,
+        expect![[r#"
+        `setkeeper.endpoint`: expected a string or null, found an integer
+        `sqlalchemy_uri`: holds `{endpoint}`, and no endpoint is named; add "setkeeper": {"endpoint": "NAME"}, or write host and port"#]],
+    );
+}
+
 #[test]
 fn references_to_secrets_are_read() {
     check(
