@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use asset::SecretRef;
+use asset::{Chosen, SecretRef};
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
@@ -86,6 +86,8 @@ pub struct Facts {
     pub now: PrimitiveDateTime,
     /// Secrets, resolved before the transaction. One that could not be resolved is not here.
     pub secrets: BTreeMap<SecretRef, Secret>,
+    /// What each endpoint that is there has chosen, by its name.
+    pub endpoints: BTreeMap<String, Chosen>,
     /// With Superset's SECRET_KEY.
     pub cipher: Cipher,
     /// Drivers that a database may use; [`crate::DRIVERS`] by default.
@@ -118,6 +120,7 @@ impl Facts {
             schema,
             now,
             secrets: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
             cipher,
             drivers: crate::DRIVERS.iter().map(|driver| (*driver).to_owned()).collect(),
             managed: BTreeSet::new(),

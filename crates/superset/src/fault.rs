@@ -46,6 +46,8 @@ impl fmt::Display for User {
 pub enum FaultKind {
     /// Something that must be there first is not: hold the change until it comes.
     Missing(Reference),
+    /// The endpoint of this name is not there: hold the change until it comes.
+    Endpoint(String),
     /// A unique value belongs to another row.
     Conflict {
         /// The column, as `table.column`.

@@ -15,13 +15,13 @@ pub(crate) const CSV_KEY: &str = "schemas_allowed_for_csv_upload";
 pub(crate) const FILE_KEY: &str = "schemas_allowed_for_file_upload";
 
 pub(crate) fn rows(database: &Database, facts: &Facts, ids: &mut Reserved) -> Result<Lowered, Fault> {
-    check_uri(&database.sqlalchemy_uri, &facts.drivers)?;
+    let uri = uri(database, facts)?;
     let id = id_of(Table::Dbs, database.uuid, facts, ids)?;
     let extra = database.extra.as_ref().map(|extra| renamed_last(extra, CSV_KEY, FILE_KEY));
     let columns = [
         ("id", Value::Int(id)),
         ("database_name", (&database.database_name).into()),
-        ("sqlalchemy_uri", (&database.sqlalchemy_uri).into()),
+        ("sqlalchemy_uri", uri.into()),
         ("password", password(database, facts)?),
         ("cache_timeout", database.cache_timeout.into()),
         ("expose_in_sqllab", database.expose_in_sqllab.into()),
@@ -49,6 +49,22 @@ pub(crate) fn renamed_last(object: &Object, old: &str, new: &str) -> Object {
         object.insert(new.to_owned(), value);
     }
     object
+}
+
+/// The URI as Superset gets it: with the endpoint's hosts in their place.
+fn uri(database: &Database, facts: &Facts) -> Result<String, Fault> {
+    check_uri(&database.sqlalchemy_uri, &facts.drivers)?;
+    let Some(name) = &database.setkeeper.endpoint else { return Ok(database.sqlalchemy_uri.clone()) };
+    let chosen = facts.endpoints.get(name).ok_or_else(|| {
+        let message = format!(
+            "connect to the endpoint `{name}`, which is not there; put `settings/endpoints/{name}`, so that it is \
+             followed, or `endpoints/{name}` itself"
+        );
+        Fault::new(FaultKind::Endpoint(name.clone()), message).at("setkeeper.endpoint")
+    })?;
+    let uri = database.uri_at(chosen);
+    check_uri(&uri, &facts.drivers)?;
+    Ok(uri)
 }
 
 fn password(database: &Database, facts: &Facts) -> Result<Value, Fault> {

@@ -152,6 +152,47 @@ fn a_secret_that_is_missing_or_cannot_be_stored_is_a_fault_that_does_not_show_it
     );
 }
 
+fn follow(world: &mut World, chosen: &[&str]) {
+    let text = json!({"v": 1, "endpoint": "hive", "chosen": chosen}).to_string();
+    world.endpoints.insert("hive".to_owned(), asset::parse_chosen("hive", text.as_bytes()).unwrap());
+}
+
+fn following() -> asset::Document {
+    let uri = "hive://u:XXXXXXXXXX@{endpoint}/default";
+    with(&database(), json!({"sqlalchemy_uri": uri, "setkeeper": {"endpoint": "hive"}}))
+}
+
+#[test]
+fn an_endpoints_hosts_stand_in_the_uri_and_datasets_forget_results_of_other_ones() {
+    let mut world = filled(Dialect::Postgres);
+    follow(&mut world, &["hive1:10000", "[::1]:10001"]);
+    world.put(&[&following()]);
+    let id = world.rows.by_uuid(Table::Dbs, DATABASE).unwrap();
+    let uri =
+        |world: &World| world.rows.value(Table::Dbs, id, "sqlalchemy_uri").as_text().unwrap().to_owned();
+    assert_eq!(uri(&world), "hive://u:XXXXXXXXXX@hive1:10000,[::1]:10001/default");
+    assert_eq!(world.put(&[&following()]), []);
+    let before = world.show(Table::Tables, &["changed_on"]);
+    follow(&mut world, &["hive2:10000"]);
+    world.put(&[&following()]);
+    assert_eq!(uri(&world), "hive://u:XXXXXXXXXX@hive2:10000/default");
+    assert_ne!(world.show(Table::Tables, &["changed_on"]), before);
+}
+
+#[test]
+fn a_missing_endpoint_is_a_fault_of_its_own_and_nothing_changes() {
+    let mut world = filled(Dialect::Postgres);
+    let (results, ops) = world.apply(&[Change::Put(following())]);
+    let fault = results[0].as_ref().unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Endpoint("hive".to_owned()));
+    assert_eq!(fault.place.as_deref(), Some("setkeeper.endpoint"));
+    assert_eq!(ops, []);
+    // A driver that is not allowed is told before anything is waited for.
+    world.drivers.clear();
+    let (results, _) = world.apply(&[Change::Put(following())]);
+    assert_eq!(results[0].as_ref().unwrap_err().kind, FaultKind::Driver);
+}
+
 #[test]
 fn columns_and_metrics_keep_id_and_uuid_by_name_and_new_ones_have_the_same_uuid_everywhere() {
     let mut world = filled(Dialect::Postgres);

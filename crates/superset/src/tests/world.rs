@@ -49,6 +49,7 @@ pub(super) struct World {
     pub(super) rows: Rows,
     pub(super) managed: BTreeSet<Uuid>,
     pub(super) secrets: BTreeMap<asset::SecretRef, Secret>,
+    pub(super) endpoints: BTreeMap<String, asset::Chosen>,
     pub(super) drivers: BTreeSet<String>,
     next: BTreeMap<Table, i64>,
     minute: u8,
@@ -95,6 +96,7 @@ impl World {
             rows: Rows::new(),
             managed: BTreeSet::new(),
             secrets: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
             drivers: DRIVERS.iter().map(|driver| (*driver).to_owned()).collect(),
             next: BTreeMap::new(),
             minute: 0,
@@ -107,6 +109,7 @@ impl World {
         let mut facts = Facts::new(self.schema.clone(), Cipher::new(KEY), now);
         facts.managed.clone_from(&self.managed);
         facts.secrets.clone_from(&self.secrets);
+        facts.endpoints.clone_from(&self.endpoints);
         facts.drivers.clone_from(&self.drivers);
         let documents: Vec<&Document> = changes
             .iter()
