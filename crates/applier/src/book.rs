@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use asset::{Kind, Strength};
+use asset::{Chosen, Kind, Strength};
 use change::{ChangeId, Fence, Millis, Place, Waiting, ZnodePath};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -41,6 +41,8 @@ pub enum Edge {
     },
     /// A secret, by its reference.
     Secret(String),
+    /// An endpoint, by its name.
+    Endpoint(String),
 }
 
 /// One path of the ledger.
@@ -63,7 +65,7 @@ pub struct Applied {
     pub id: ChangeId,
     /// The asset, unless the path holds a setting, an endpoint or an approval.
     pub asset: Option<(Kind, Uuid)>,
-    /// The canonical document; `None` where it was not read from the ledger.
+    /// The canonical document, also of an endpoint and an approval; `None` where it was not read from the ledger.
     pub document: Option<Arc<str>>,
     /// Digest of the rows written (of settings: of the bytes).
     pub digest: String,
@@ -199,7 +201,16 @@ impl Entry {
         let edges = self.applied.iter().flat_map(|applied| &applied.edges);
         edges.filter_map(|edge| match edge {
             Edge::Asset { uuid, .. } => Some(*uuid),
-            Edge::Secret(_) => None,
+            Edge::Secret(_) | Edge::Endpoint(_) => None,
+        })
+    }
+
+    /// The endpoints that the applied document names.
+    fn connects_to(&self) -> impl Iterator<Item = &String> {
+        let edges = self.applied.iter().flat_map(|applied| &applied.edges);
+        edges.filter_map(|edge| match edge {
+            Edge::Endpoint(name) => Some(name),
+            Edge::Asset { .. } | Edge::Secret(_) => None,
         })
     }
 }
@@ -212,10 +223,11 @@ pub struct Ledger {
     entries: BTreeMap<ZnodePath, Entry>,
     by_uuid: Index,
     referrers: Index,
+    followers: Index<String>,
     pending: BTreeSet<ZnodePath>,
 }
 
-type Index = BTreeMap<Uuid, BTreeSet<ZnodePath>>;
+type Index<K = Uuid> = BTreeMap<K, BTreeSet<ZnodePath>>;
 
 impl Ledger {
     /// A ledger without entries.
@@ -226,6 +238,7 @@ impl Ledger {
             entries: BTreeMap::new(),
             by_uuid: Index::new(),
             referrers: Index::new(),
+            followers: Index::new(),
             pending: BTreeSet::new(),
         }
     }
@@ -257,14 +270,32 @@ impl Ledger {
         self.referrers.get(&uuid).into_iter().flatten()
     }
 
+    /// Applied documents that name that endpoint.
+    pub(crate) fn followers(&self, endpoint: &str) -> impl Iterator<Item = &ZnodePath> {
+        self.followers.get(endpoint).into_iter().flatten()
+    }
+
+    /// What each endpoint that is there has chosen: of one whose newest change was rejected, the last good one.
+    pub(crate) fn chosen(&self) -> BTreeMap<String, Chosen> {
+        let endpoints = self.entries.iter().filter_map(|(path, entry)| {
+            let Ok(Place::Endpoint { name }) = path.place() else { return None };
+            let document = entry.applied.as_ref()?.document.as_deref()?;
+            Some((name.to_owned(), asset::parse_chosen(name, document.as_bytes()).ok()?))
+        });
+        endpoints.collect()
+    }
+
     /// Puts an entry in the place of the one at that path, or takes it out.
     pub fn set(&mut self, path: &ZnodePath, entry: Option<Entry>) {
         if let Some(old) = self.entries.remove(path) {
             for uuid in old.uuids() {
-                drop_from(&mut self.by_uuid, uuid, path);
+                drop_from(&mut self.by_uuid, &uuid, path);
             }
             for uuid in old.refers_to() {
-                drop_from(&mut self.referrers, uuid, path);
+                drop_from(&mut self.referrers, &uuid, path);
+            }
+            for name in old.connects_to() {
+                drop_from(&mut self.followers, name, path);
             }
             self.pending.remove(path);
         }
@@ -274,6 +305,9 @@ impl Ledger {
         }
         for uuid in entry.refers_to() {
             self.referrers.entry(uuid).or_default().insert(path.clone());
+        }
+        for name in entry.connects_to() {
+            self.followers.entry(name.clone()).or_default().insert(path.clone());
         }
         if entry.pending.is_some() {
             self.pending.insert(path.clone());
@@ -323,11 +357,11 @@ impl Ledger {
     }
 }
 
-fn drop_from(index: &mut Index, uuid: Uuid, path: &ZnodePath) {
-    if let Some(paths) = index.get_mut(&uuid) {
+fn drop_from<K: Ord>(index: &mut Index<K>, key: &K, path: &ZnodePath) {
+    if let Some(paths) = index.get_mut(key) {
         paths.remove(path);
         if paths.is_empty() {
-            index.remove(&uuid);
+            index.remove(key);
         }
     }
 }
@@ -340,6 +374,7 @@ pub(crate) struct Book<'l> {
     /// Grows only; who asks checks what it finds.
     by_uuid: Index,
     referrers: Index,
+    followers: Index<String>,
     journal: Vec<(ZnodePath, Option<Option<Entry>>)>,
     /// The paths of the overlay and the base that are pending.
     pending: BTreeSet<ZnodePath>,
@@ -352,6 +387,7 @@ impl<'l> Book<'l> {
             over: BTreeMap::new(),
             by_uuid: Index::new(),
             referrers: Index::new(),
+            followers: Index::new(),
             journal: Vec::new(),
             pending: base.pending.clone(),
         }
@@ -370,6 +406,9 @@ impl<'l> Book<'l> {
         }
         for uuid in entry.refers_to() {
             self.referrers.entry(uuid).or_default().insert(path.clone());
+        }
+        for name in entry.connects_to() {
+            self.followers.entry(name.clone()).or_default().insert(path.clone());
         }
         let is_empty = entry == Entry { seen: entry.seen, ..Entry::default() };
         self.put(path, (!is_empty).then_some(entry));
@@ -425,6 +464,16 @@ impl<'l> Book<'l> {
         let refers =
             |path: &&ZnodePath| self.get(path).is_some_and(|entry| entry.refers_to().any(|its| its == uuid));
         found.into_iter().filter(refers).cloned().collect()
+    }
+
+    /// The paths whose applied document names that endpoint.
+    pub(crate) fn followers(&self, endpoint: &str) -> Vec<ZnodePath> {
+        let over = self.followers.get(endpoint).into_iter().flatten();
+        let found: BTreeSet<&ZnodePath> = self.base.followers(endpoint).chain(over).collect();
+        let follows = |path: &&ZnodePath| {
+            self.get(path).is_some_and(|entry| entry.connects_to().any(|name| name == endpoint))
+        };
+        found.into_iter().filter(follows).cloned().collect()
     }
 
     /// The approvals that are there.

@@ -5,11 +5,10 @@
 //! and whatever the record sets free of what was pending is applied with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use asset::{Document, Kind};
 use change::{
-    Cause, Change, ChangeId, Fence, Millis, Op, Outcome, OutcomeKey, Record, ResyncEnd, Txn, Verdict,
+    Cause, Change, ChangeId, Fence, Millis, Op, Outcome, OutcomeKey, Place, Record, ResyncEnd, Txn, Verdict,
     ZnodePath,
 };
 use superset::Rows;
@@ -17,9 +16,10 @@ use uuid::Uuid;
 
 use crate::book::{Applied, Book, Entry, Ledger, Pending, State, Stream, Tombstone, Want, stamp};
 use crate::fail::Broken;
-use crate::work::{self, Brief, Parsed, Policy, Read, Selection, Work};
+use crate::work::{self, Brief, Kept, Parsed, Policy, Read, Selection, Work};
 
 mod claims;
+mod follow;
 mod guard;
 mod settle;
 
@@ -67,10 +67,12 @@ pub(crate) enum Shortfall {
 
 /// Decides. See the module.
 pub(crate) fn decide(work: &Work, facts: Facts<'_>) -> Result<Plan, Shortfall> {
+    let mut rows = facts.rows;
+    rows.endpoints = facts.ledger.chosen();
     let mut fold = Fold {
         stream: facts.ledger.stream.clone(),
         book: Book::new(facts.ledger),
-        facts: facts.rows,
+        facts: rows,
         brief: facts.brief,
         policy: facts.policy,
         refused: facts.refused,
@@ -78,6 +80,7 @@ pub(crate) fn decide(work: &Work, facts: Facts<'_>) -> Result<Plan, Shortfall> {
         retry_all: matches!(work, Work::Reconcile(Selection::Pending)),
         offset: 0,
         drafts: Vec::new(),
+        moved: BTreeMap::new(),
     };
     match work {
         Work::Records { records, next } => {
@@ -123,6 +126,8 @@ struct Fold<'f> {
     retry_all: bool,
     offset: i64,
     drafts: Vec<Draft>,
+    /// Endpoints that the record in hand has changed, with the outcomes that say so.
+    moved: BTreeMap<String, usize>,
 }
 
 impl Fold<'_> {
@@ -246,9 +251,7 @@ impl Fold<'_> {
                 let want = work::want(document);
                 entry.pending = Some(self.pending(id, want, State::New));
             }
-            Some(Parsed::Other { sha256, approves }) => {
-                self.store_other(&mut entry, id, sha256, approves.as_ref())
-            }
+            Some(Parsed::Other { sha256, kept }) => self.store_other(&mut entry, id, sha256, kept),
             Some(Parsed::Rejected(rejection)) => {
                 let state = rejection.clone().state();
                 self.drafts.push(Draft::new(id.clone(), Cause::Change, verdict(&state)));
@@ -279,20 +282,19 @@ impl Fold<'_> {
         }
     }
 
-    /// Settings, endpoints and approvals have no rows: to be stored is all that becomes of them.
-    fn store_other(
-        &mut self,
-        entry: &mut Entry,
-        id: ChangeId,
-        sha256: &str,
-        approves: Option<&work::Approval>,
-    ) {
+    /// Settings, endpoints and approvals have no rows: to be stored is all that becomes of them. Databases follow an
+    /// endpoint.
+    fn store_other(&mut self, entry: &mut Entry, id: ChangeId, sha256: &str, kept: &Kept) {
         let is_same = entry.applied.as_ref().is_some_and(|applied| applied.digest == sha256);
         let verdict = if is_same { Verdict::Unchanged } else { Verdict::Applied };
+        if let Kept::Chosen(chosen) = kept
+            && self.facts.endpoints.insert(chosen.endpoint.clone(), chosen.clone()).as_ref() != Some(chosen)
+        {
+            self.moved.insert(chosen.endpoint.clone(), self.drafts.len());
+        }
         self.drafts.push(Draft::new(id.clone(), Cause::Change, verdict));
-        let document = approves.and_then(|approval| serde_json::to_string(approval).ok()).map(Arc::from);
-        entry.applied =
-            Some(Applied { id, asset: None, document, digest: sha256.to_owned(), edges: Vec::new() });
+        let (document, digest) = (kept.document(), sha256.to_owned());
+        entry.applied = Some(Applied { id, asset: None, document, digest, edges: Vec::new() });
         entry.pending = None;
     }
 
@@ -321,6 +323,10 @@ impl Fold<'_> {
             entry.pending = Some(self.pending(id, Want::Delete, State::New));
         } else {
             let verdict = if entry.is_live() { Verdict::Deleted } else { Verdict::Unchanged };
+            // The databases that followed an endpoint keep what they connect to.
+            if let Ok(Place::Endpoint { name }) = path.place() {
+                self.facts.endpoints.remove(name);
+            }
             entry.applied = None;
             entry.pending = None;
             entry.tombstone =
@@ -380,7 +386,11 @@ fn supersede(drafts: &mut [Draft], asset: impl Fn(&ChangeId) -> Option<Uuid>) {
             continue;
         }
         let written: Vec<usize> = indexes.into_iter().filter(is_written).collect();
-        superseded.extend(written.iter().rev().skip(1));
+        // What wrote the same change again, because an endpoint moved, did not take its place.
+        let last = written.last().map(|index| &drafts[*index].id);
+        let is_last =
+            |index: &&usize| drafts[**index].cause == Cause::Change && last == Some(&drafts[**index].id);
+        superseded.extend(written.iter().rev().skip(1).filter(|index| !is_last(index)));
     }
     for index in superseded.difference(&kept) {
         drafts[*index].verdict = Verdict::Superseded;

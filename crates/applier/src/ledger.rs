@@ -153,7 +153,7 @@ pub(crate) async fn load(tables: &Tables, transaction: &mut Transaction) -> Resu
     let mut select = Query::select();
     for name in row::ASSET_COLUMNS {
         if *name == "applied_document" {
-            // An approval's document is needed at every delete; it has no kind.
+            // Those without a kind are needed at any time: an approval's at deletes, an endpoint's with databases.
             select.expr(Expr::cust("CASE WHEN applied_kind IS NULL THEN applied_document END"));
         } else {
             select.column(Alias::new(*name));

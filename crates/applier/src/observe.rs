@@ -106,6 +106,7 @@ pub(crate) async fn supply(
         | FaultKind::Secret(_)
         | FaultKind::Unsupported
         | FaultKind::Unreadable
+        | FaultKind::Endpoint(_)
         | FaultKind::Absent => {}
     }
     answer(transaction, facts, &ask).await

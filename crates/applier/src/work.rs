@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use asset::{Document, Kind, SecretRef, Strength};
+use asset::{Chosen, Document, Group, Kind, SecretRef, Strength};
 use change::{Change, ChangeId, Fence, Lifetime, Op, Place, Record, Waiting, ZnodePath, sha256_hex};
 use uuid::Uuid;
 
@@ -109,19 +109,39 @@ impl Rejection {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Parsed {
     Document(Box<Document>),
-    /// A setting, an endpoint or an approval: SHA-256 of the bytes, and what an approval approves.
+    /// A setting, an endpoint or an approval: SHA-256 of the bytes, and what of them is used later.
     Other {
         sha256: String,
-        approves: Option<Approval>,
+        kept: Kept,
     },
     Rejected(Rejection),
+}
+
+/// What the ledger keeps of something that is no asset.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kept {
+    /// Of a setting, that it is there: whom it concerns reads it in ZooKeeper.
+    Nothing,
+    Approval(Approval),
+    Chosen(Chosen),
+}
+
+impl Kept {
+    /// The text in the ledger.
+    pub(crate) fn document(&self) -> Option<Arc<str>> {
+        match self {
+            Kept::Nothing => None,
+            Kept::Approval(approval) => serde_json::to_string(approval).ok().map(Arc::from),
+            Kept::Chosen(chosen) => serde_json::to_string(&chosen.to_json()).ok().map(Arc::from),
+        }
+    }
 }
 
 impl Parsed {
     fn approved(&self) -> Option<&ZnodePath> {
         match self {
-            Parsed::Other { approves, .. } => approves.as_ref().map(|approval| &approval.path),
-            Parsed::Document(_) | Parsed::Rejected(_) => None,
+            Parsed::Other { kept: Kept::Approval(approval), .. } => Some(&approval.path),
+            Parsed::Other { .. } | Parsed::Document(_) | Parsed::Rejected(_) => None,
         }
     }
 
@@ -153,6 +173,8 @@ pub(crate) struct Brief {
     pub(crate) deletes: BTreeSet<(Kind, Uuid)>,
     /// Pending changes to try again, whatever they wait for.
     pub(crate) retry: BTreeSet<ZnodePath>,
+    /// Endpoints that may change.
+    pub(crate) endpoints: BTreeSet<String>,
 }
 
 impl Brief {
@@ -197,6 +219,9 @@ fn take_record(
             for change in &txn.changes {
                 if let Some(entry) = ledger.entries().get(&change.path) {
                     may_go(entry, brief, touched);
+                }
+                if let Ok(Place::Endpoint { name }) = change.path.place() {
+                    brief.endpoints.insert(name.to_owned());
                 }
                 if let Op::Put { .. } = change.op {
                     let parsed = parse(change, policy);
@@ -254,7 +279,7 @@ fn add_pending(ledger: &Ledger, brief: &mut Brief, touched: &mut BTreeSet<Uuid>)
         open.retain(|(path, entry, pending)| {
             let has_touched = entry.applied_asset().is_some_and(|(_, uuid)| touched.contains(&uuid));
             let is_named = brief.retry.contains(*path) || approved.contains(*path) || has_touched;
-            let concerned = is_named || is_concerned(pending, touched);
+            let concerned = is_named || is_concerned(pending, touched, &brief.endpoints);
             if concerned {
                 may_go(entry, brief, touched);
                 add_document(pending, brief);
@@ -268,7 +293,7 @@ fn add_pending(ledger: &Ledger, brief: &mut Brief, touched: &mut BTreeSet<Uuid>)
     }
 }
 
-fn is_concerned(pending: &Pending, touched: &BTreeSet<Uuid>) -> bool {
+fn is_concerned(pending: &Pending, touched: &BTreeSet<Uuid>, endpoints: &BTreeSet<String>) -> bool {
     match &pending.want {
         Want::Put { asset, .. } if touched.contains(&asset.1) => return true,
         Want::Put { .. } | Want::Delete => {}
@@ -278,6 +303,7 @@ fn is_concerned(pending: &Pending, touched: &BTreeSet<Uuid>) -> bool {
         State::New => true,
         State::Held { waiting } => waiting.iter().any(|each| match each {
             Waiting::Reference { uuid, .. } => touched.contains(uuid),
+            Waiting::Endpoint { name } => endpoints.contains(name),
             Waiting::StillUsed { .. } => true,
             Waiting::Secret { .. } | Waiting::DeleteGuard { .. } | Waiting::Policy => false,
         }),
@@ -287,14 +313,15 @@ fn is_concerned(pending: &Pending, touched: &BTreeSet<Uuid>) -> bool {
 
 fn add_document(pending: &Pending, brief: &mut Brief) {
     if let Want::Put { asset, document, .. } = &pending.want {
-        let parsed = stored(asset.0, document);
+        let parsed = read_document(asset.0, document.as_bytes());
         brief.parsed.entry(pending.id.clone()).or_insert(parsed);
     }
 }
 
-/// Reads a document of the ledger again. It was valid when it was stored; a newer setkeeper may think otherwise.
-pub(crate) fn stored(kind: Kind, document: &str) -> Parsed {
-    match asset::parse(kind, document.as_bytes()) {
+/// Reads a document, of a znode or of the ledger. That one was valid when it was stored; a newer setkeeper may think
+/// otherwise.
+fn read_document(kind: Kind, document: &[u8]) -> Parsed {
+    match asset::parse(kind, document) {
         Ok(document) => Parsed::Document(Box::new(document)),
         Err(faults) => Parsed::Rejected(of_faults(&faults)),
     }
@@ -308,6 +335,9 @@ fn add_dependants(ledger: &Ledger, brief: &mut Brief, touched: &BTreeSet<Uuid>) 
             claimants.filter(|path| ledger.entries().get(*path).is_some_and(|entry| entry.applied.is_some()));
         brief.load.extend(applied.cloned());
     }
+    for name in &brief.endpoints {
+        brief.load.extend(ledger.followers(name).cloned());
+    }
 }
 
 /// Adds the applied documents that were read from the ledger.
@@ -317,7 +347,10 @@ pub(crate) fn add_loaded(brief: &mut Brief, ledger: &Ledger) {
             continue;
         };
         if let (Some((kind, _)), Some(document)) = (applied.asset, &applied.document) {
-            brief.parsed.entry(applied.id.clone()).or_insert_with(|| stored(kind, document));
+            brief
+                .parsed
+                .entry(applied.id.clone())
+                .or_insert_with(|| read_document(kind, document.as_bytes()));
         }
     }
 }
@@ -329,21 +362,23 @@ fn parse(change: &Change, policy: &Policy) -> Parsed {
     };
     match check_place(&change.path, *lifetime, bytes.len(), policy) {
         Err(rejection) => Parsed::Rejected(rejection),
-        Ok(Some(kind)) => match asset::parse(kind, bytes) {
-            Ok(document) => Parsed::Document(Box::new(document)),
-            Err(faults) => Parsed::Rejected(of_faults(&faults)),
-        },
-        Ok(None) => other(&change.path, bytes),
+        Ok(Stands::Document(kind)) => read_document(kind, bytes),
+        Ok(Stands::Other(place)) => other(place, bytes),
     }
 }
 
-/// Says which kind of document belongs at a path, `None` where none does but something else of ours.
-fn check_place(
-    path: &ZnodePath,
+/// What belongs at a path.
+enum Stands<'p> {
+    Document(Kind),
+    Other(Place<'p>),
+}
+
+fn check_place<'p>(
+    path: &'p ZnodePath,
     lifetime: Lifetime,
     length: usize,
     policy: &Policy,
-) -> Result<Option<Kind>, Rejection> {
+) -> Result<Stands<'p>, Rejection> {
     let place = path.place().map_err(|bad| Rejection::new(bad.to_string()))?;
     let lives = match lifetime {
         Lifetime::Persistent => None,
@@ -363,10 +398,10 @@ fn check_place(
         )));
     }
     match place {
-        Place::Asset { folder, .. } => {
-            Kind::from_folder(folder).map(Some).ok_or_else(|| Rejection::new(unknown_folder(folder)))
-        }
-        Place::Setting { .. } | Place::Endpoint { .. } | Place::Approval { .. } => Ok(None),
+        Place::Asset { folder, .. } => Kind::from_folder(folder)
+            .map(Stands::Document)
+            .ok_or_else(|| Rejection::new(unknown_folder(folder))),
+        Place::Setting { .. } | Place::Endpoint { .. } | Place::Approval { .. } => Ok(Stands::Other(place)),
         Place::Folder => Err(Rejection::new(
             "an inner znode of the tree holds data; documents stand at assets/<project>/<folder>/<name>",
         )),
@@ -389,22 +424,27 @@ fn unknown_folder(folder: &str) -> String {
     format!("`{folder}` is no kind that this setkeeper applies; it knows {}", known.join(", "))
 }
 
-fn other(path: &ZnodePath, bytes: &[u8]) -> Parsed {
-    let approves = match path.place() {
-        Ok(Place::Approval { .. }) => match approval(bytes) {
-            Ok(approval) => Some(approval),
-            Err(rejection) => return Parsed::Rejected(rejection),
+/// Reads what is no asset's document.
+fn other(place: Place<'_>, bytes: &[u8]) -> Parsed {
+    let of_faults = |faults: Vec<asset::Fault>| of_faults(&faults);
+    let kept = match place {
+        Place::Approval { .. } => approval(bytes).map(Kept::Approval),
+        Place::Endpoint { name } => asset::parse_chosen(name, bytes).map(Kept::Chosen).map_err(of_faults),
+        Place::Setting { group, name } => match Group::from_folder(group) {
+            Some(group) => asset::parse_setting(group, name, bytes).map(|_| Kept::Nothing).map_err(of_faults),
+            None => Err(Rejection::new(unknown_group(group))),
         },
-        _ => None,
+        Place::Asset { .. } | Place::Folder => Err(Rejection::new("nothing of setkeeper's stands there")),
     };
-    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
-        return Parsed::Rejected(Rejection::new(format!(
-            "not JSON: line {} column {}; write one JSON value",
-            error.line(),
-            error.column()
-        )));
+    match kept {
+        Ok(kept) => Parsed::Other { sha256: sha256_hex(bytes), kept },
+        Err(rejection) => Parsed::Rejected(rejection),
     }
-    Parsed::Other { sha256: sha256_hex(bytes), approves }
+}
+
+fn unknown_group(group: &str) -> String {
+    let known: Vec<&str> = Group::ALL.into_iter().map(Group::folder).collect();
+    format!("`{group}` is no group of settings that this setkeeper knows; it knows {}", known.join(", "))
 }
 
 fn approval(bytes: &[u8]) -> Result<Approval, Rejection> {
@@ -442,7 +482,8 @@ pub(crate) fn edges(document: &Document) -> Vec<Edge> {
         uuid: reference.uuid,
     });
     let secrets = document.secrets().into_iter().map(|secret| Edge::Secret(secret.to_string()));
-    assets.chain(secrets).collect()
+    let endpoint = document.endpoint().map(|name| Edge::Endpoint(name.to_owned()));
+    assets.chain(secrets).chain(endpoint).collect()
 }
 
 /// A document as the ledger wants it.

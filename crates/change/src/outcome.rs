@@ -107,7 +107,7 @@ impl Verdict {
 
 /// What a held change waits for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(tag = "for", rename_all = "snake_case")]
+#[serde(from = "crate::wire::WaitingV1", into = "crate::wire::WaitingV1")]
 pub enum Waiting {
     /// An asset that is not there yet.
     Reference {
@@ -115,6 +115,11 @@ pub enum Waiting {
         kind: String,
         /// The asset's uuid.
         uuid: Uuid,
+    },
+    /// An endpoint that is not there yet.
+    Endpoint {
+        /// Its name: `endpoints/<name>`.
+        name: String,
     },
     /// A secret that could not be resolved: the reference, never the value.
     Secret {
@@ -141,6 +146,7 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Waiting::Reference { kind, uuid } => write!(f, "{kind} {uuid}, which is not there yet"),
+            Waiting::Endpoint { name } => write!(f, "endpoint {name}, which is not there yet"),
             Waiting::Secret { reference } => write!(f, "secret {reference}, which cannot be read"),
             Waiting::DeleteGuard { deletes, limit } => {
                 write!(f, "an approval: {deletes} deletes of this kind, {limit} may pass unasked")

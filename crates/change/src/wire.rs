@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Cause, Change, ChangeId, Edit, Fence, Generation, Lifetime, Millis, Op, Outcome, OutcomeKey, Record,
-    ResyncBegin, ResyncEnd, Term, Txn, Verdict, ZnodePath, Zxid,
+    ResyncBegin, ResyncEnd, Term, Txn, Verdict, Waiting, ZnodePath, Zxid,
 };
 
 /// What the queue stores of one record. `Debug` shows the body's length only, since bodies may hold secrets.
@@ -161,6 +161,62 @@ struct OutcomeV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<String>,
     committed: Millis,
+}
+
+/// As [`Waiting`]. An endpoint travels as a reference with a name, because a reader that does not know of endpoints
+/// can read that too; it sees one to a thing of the kind `endpoint`.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "for", rename_all = "snake_case")]
+pub(crate) enum WaitingV1 {
+    Reference {
+        kind: String,
+        uuid: Uuid,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    Secret {
+        reference: String,
+    },
+    DeleteGuard {
+        deletes: u64,
+        limit: u64,
+    },
+    StillUsed {
+        by: Vec<String>,
+    },
+    Policy,
+}
+
+const ENDPOINT: &str = "endpoint";
+
+impl From<Waiting> for WaitingV1 {
+    fn from(waiting: Waiting) -> WaitingV1 {
+        match waiting {
+            Waiting::Reference { kind, uuid } => WaitingV1::Reference { kind, uuid, name: None },
+            Waiting::Endpoint { name } => {
+                WaitingV1::Reference { kind: ENDPOINT.to_owned(), uuid: Uuid::nil(), name: Some(name) }
+            }
+            Waiting::Secret { reference } => WaitingV1::Secret { reference },
+            Waiting::DeleteGuard { deletes, limit } => WaitingV1::DeleteGuard { deletes, limit },
+            Waiting::StillUsed { by } => WaitingV1::StillUsed { by },
+            Waiting::Policy => WaitingV1::Policy,
+        }
+    }
+}
+
+impl From<WaitingV1> for Waiting {
+    fn from(waiting: WaitingV1) -> Waiting {
+        match waiting {
+            WaitingV1::Reference { kind, name: Some(name), .. } if kind == ENDPOINT => {
+                Waiting::Endpoint { name }
+            }
+            WaitingV1::Reference { kind, uuid, .. } => Waiting::Reference { kind, uuid },
+            WaitingV1::Secret { reference } => Waiting::Secret { reference },
+            WaitingV1::DeleteGuard { deletes, limit } => Waiting::DeleteGuard { deletes, limit },
+            WaitingV1::StillUsed { by } => Waiting::StillUsed { by },
+            WaitingV1::Policy => Waiting::Policy,
+        }
+    }
 }
 
 /// Writes a record of the topic `changes` for the environment `env`.

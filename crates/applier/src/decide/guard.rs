@@ -59,7 +59,7 @@ impl Fold<'_> {
         match state {
             State::New => true,
             State::Held { waiting } => waiting.iter().all(|each| match each {
-                Waiting::Reference { .. } | Waiting::Secret { .. } => true,
+                Waiting::Reference { .. } | Waiting::Endpoint { .. } | Waiting::Secret { .. } => true,
                 Waiting::DeleteGuard { .. } | Waiting::StillUsed { .. } | Waiting::Policy => false,
             }),
             State::Rejected { until, .. } => self.retry_all || *until != Until::Mended,

@@ -53,7 +53,7 @@ impl Fold<'_> {
     pub(super) fn settle(&mut self) -> Result<(), Shortfall> {
         while self.settle_once()? {}
         self.facts.yielding.clear();
-        Ok(())
+        self.follow_endpoints()
     }
 
     /// Says whether another round may bring more: something was barred, and something moved.
@@ -175,6 +175,7 @@ impl Fold<'_> {
             Waiting::Reference { kind, uuid } => {
                 kind_named(kind).is_some_and(|kind| !superset::exists(kind, *uuid, &self.facts))
             }
+            Waiting::Endpoint { name } => !self.facts.endpoints.contains_key(name),
             Waiting::Secret { .. }
             | Waiting::DeleteGuard { .. }
             | Waiting::StillUsed { .. }
@@ -243,7 +244,7 @@ impl Fold<'_> {
     }
 
     /// What the rows held before, where that was not what the ledger says.
-    fn drifted(&self, entry: &Entry, document: &Document) -> Result<Option<String>, Shortfall> {
+    pub(super) fn drifted(&self, entry: &Entry, document: &Document) -> Result<Option<String>, Shortfall> {
         let (kind, uuid) = (document.kind(), document.uuid());
         if !superset::exists(kind, uuid, &self.facts) {
             return Ok(None);
@@ -459,7 +460,7 @@ impl Fold<'_> {
         }
     }
 
-    fn state_of(&self, document: &Document, fault: Fault) -> State {
+    pub(super) fn state_of(&self, document: &Document, fault: Fault) -> State {
         let reference = |(kind, uuid): (Kind, Uuid)| Waiting::Reference { kind: kind.to_string(), uuid };
         match fault.kind {
             FaultKind::Missing(missing) => {
@@ -471,6 +472,7 @@ impl Fold<'_> {
                 }
                 State::Held { waiting }
             }
+            FaultKind::Endpoint(name) => State::Held { waiting: vec![Waiting::Endpoint { name }] },
             FaultKind::Secret(Some(ref secret)) if !self.facts.secrets.contains_key(secret) => {
                 State::Held { waiting: vec![Waiting::Secret { reference: secret.to_string() }] }
             }

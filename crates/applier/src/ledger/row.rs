@@ -275,8 +275,10 @@ pub(super) fn edge(row: &Row) -> Result<(ZnodePath, &'static str, Edge), LedgerE
     let path = cells.needed("path", cells.parsed("path", path_of))?;
     let part = cells.needed("part", cells.parsed("part", part))?;
     let target = cells.needed("target", cells.text("target"))?;
-    if cells.text("kind")? == Some("secret") {
-        return Ok((path, part, Edge::Secret(target.to_owned())));
+    match cells.text("kind")? {
+        Some("secret") => return Ok((path, part, Edge::Secret(target.to_owned()))),
+        Some("endpoint") => return Ok((path, part, Edge::Endpoint(target.to_owned()))),
+        Some(_) | None => {}
     }
     let strength = |text: &str| match text {
         "hard" => Some(Strength::Hard),
@@ -302,6 +304,7 @@ pub(super) fn of_edges(path: &ZnodePath, entry: &Entry) -> Vec<Vec<Value>> {
     let row = |(part, edge): (&str, &Edge)| {
         let (strength, kind, target) = match edge {
             Edge::Secret(reference) => ("hard", "secret".to_owned(), reference.clone()),
+            Edge::Endpoint(name) => ("hard", "endpoint".to_owned(), name.clone()),
             Edge::Asset { strength, kind, uuid } => {
                 let strength = match strength {
                     Strength::Hard => "hard",

@@ -10,6 +10,8 @@
 //! begin 1 / end 1 [charts]        a resync; at its end the subtree could not be read
 //! fence 7 / after 11m             of the records that follow
 //! /other/charts/c                 a path of another project; //settings/… any path
+//! +databases/db#1 endpoint=e      it connects to the endpoint e
+//! +//endpoints/e a:1,b:2          the endpoint e is there, and has chosen these
 //! ```
 
 use std::collections::BTreeMap;
@@ -115,7 +117,7 @@ impl Notation {
                 let lifetime = if sign == "~" { Lifetime::Ephemeral } else { Lifetime::Persistent };
                 let (place, bytes) = match head.split_once('#') {
                     Some((place, uuid)) => (place, document(place, uuid, tail)),
-                    None => (head, tail.as_bytes().to_vec()),
+                    None => (head, other(head, tail)),
                 };
                 self.put(path(place), bytes, lifetime)
             }
@@ -153,6 +155,17 @@ pub(crate) fn short(path: &ZnodePath) -> String {
     }
 }
 
+/// The bytes of what has no uuid: of an endpoint its hosts may stand for it.
+fn other(place: &str, text: &str) -> Vec<u8> {
+    match place.strip_prefix("//endpoints/").filter(|_| text.contains(':') && !text.contains('{')) {
+        Some(name) => {
+            let chosen: Vec<&str> = text.split(',').collect();
+            json!({"v": 1, "endpoint": name, "chosen": chosen}).to_string().into_bytes()
+        }
+        None => text.as_bytes().to_vec(),
+    }
+}
+
 fn document(place: &str, uuid: &str, fields: &str) -> Vec<u8> {
     let place = place.trim_start_matches('/');
     let name = place.rsplit('/').next().expect("a name");
@@ -163,10 +176,14 @@ fn document(place: &str, uuid: &str, fields: &str) -> Vec<u8> {
         .collect();
     let of = |text: &str| Uuid::from_u128(text.parse().expect("a number")).to_string();
     let field = |key: &str, default: &str| fields.get(key).copied().unwrap_or(default).to_owned();
+    let uri = match fields.get("endpoint") {
+        Some(_) => "hive://{endpoint}/data",
+        None => "postgresql://user@host/data",
+    };
     let mut document = match place.rsplit('/').nth(1).expect("a folder") {
         "databases" => json!({
             "database_name": field("name", name),
-            "sqlalchemy_uri": field("uri", "postgresql://user@host/data"),
+            "sqlalchemy_uri": field("uri", uri),
         }),
         "datasets" => json!({
             "table_name": field("name", name),
@@ -204,7 +221,10 @@ fn document(place: &str, uuid: &str, fields: &str) -> Vec<u8> {
     document["uuid"] = json!(of(uuid));
     document["version"] = json!("1.0.0");
     if let Some(secret) = fields.get("secret") {
-        document["setkeeper"] = json!({"secrets": {"password": secret}});
+        document["setkeeper"]["secrets"] = json!({"password": secret});
+    }
+    if let Some(endpoint) = fields.get("endpoint") {
+        document["setkeeper"]["endpoint"] = json!(endpoint);
     }
     if let Some(extra) = fields.get("extra") {
         document[*extra] = json!(1);

@@ -14,6 +14,8 @@ use crate::work::{Deletes, Policy, Read, Selection, Work};
 #[derive(Debug, Clone)]
 enum Step {
     Put { place: usize, uuid: u8, name: u8, refers: u8 },
+    Choose { place: usize, chosen: u8 },
+    Set { place: usize, value: u8 },
     Bad { place: usize },
     Delete { place: usize },
     Again { place: usize },
@@ -35,12 +37,23 @@ const PLACES: &[&str] = &[
     "dashboards/d",
     "dashboards/g",
     "/other/charts/c",
+    "//endpoints/e",
+    "//endpoints/f",
+    "//settings/config/ROW_LIMIT",
+    "//settings/endpoints/e",
 ];
+
+/// So many of them are assets, so many endpoints, and the rest settings.
+const ASSETS: usize = 10;
+const ENDPOINTS: usize = 2;
 
 fn step() -> impl Strategy<Value = Step> {
     let place = 0..PLACES.len();
+    let settings = ASSETS + ENDPOINTS..PLACES.len();
     prop_oneof![
-        12 => (place.clone(), 0..3_u8, 0..3_u8, 0..4_u8)
+        3 => (ASSETS..ASSETS + ENDPOINTS, 0..3_u8).prop_map(|(place, chosen)| Step::Choose { place, chosen }),
+        1 => (settings, 0..3_u8).prop_map(|(place, value)| Step::Set { place, value }),
+        12 => (0..ASSETS, 0..3_u8, 0..3_u8, 0..4_u8)
             .prop_map(|(place, uuid, name, refers)| Step::Put { place, uuid, name, refers }),
         1 => place.clone().prop_map(|place| Step::Bad { place }),
         5 => place.clone().prop_map(|place| Step::Delete { place }),
@@ -62,6 +75,10 @@ fn script(steps: &[(Step, bool)]) -> String {
     for (step, joins) in steps {
         let (change, place) = match step {
             Step::Put { place, uuid, name, refers } => (Some(put(*place, *uuid, *name, *refers)), *place),
+            Step::Choose { place, chosen } => {
+                (Some(format!("+{} h{chosen}:1{chosen}", PLACES[*place])), *place)
+            }
+            Step::Set { place, value } => (Some(set(PLACES[*place], *value)), *place),
             Step::Bad { place } => (Some(format!("+{} {{", PLACES[*place])), *place),
             Step::Delete { place } if live.contains(place) => (Some(format!("-{}", PLACES[*place])), *place),
             Step::Again { place } if known.contains(place) => (Some(format!("={}", PLACES[*place])), *place),
@@ -114,10 +131,19 @@ fn script(steps: &[(Step, bool)]) -> String {
     lines.join("\n")
 }
 
+fn set(place: &str, value: u8) -> String {
+    if place.contains("config") {
+        format!("+{place} {value}")
+    } else {
+        format!(r#"+{place} {{"v":1,"registry":"hostport","path":"/p{value}"}}"#)
+    }
+}
+
 fn put(place: usize, uuid: u8, name: u8, refers: u8) -> String {
     let path = PLACES[place];
     let fields = if path.contains("databases") {
-        format!("#{} name=n{name}", 10 + uuid)
+        let endpoint = ["", "", " endpoint=e", " endpoint=f"][usize::from(refers % 4)];
+        format!("#{} name=n{name}{endpoint}", 10 + uuid)
     } else if path.contains("datasets") {
         format!("#{} name=n{name} db={}", 20 + uuid, 10 + refers % 3)
     } else if path.contains("charts") {
@@ -152,6 +178,8 @@ fn sound(world: &World, script: &str) {
         }
     }
     assert_eq!(world.digests(), applied, "the rows and the ledger in\n{script}");
+    let astray = world.astray();
+    assert!(astray.is_empty(), "do not follow their endpoints: {astray:?} in\n{script}");
     let mut again = world.clone();
     let moved = again.apply(&Work::Reconcile(Selection::Pending));
     // Of several reasons to wait, another one may come to be told.

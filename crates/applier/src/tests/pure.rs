@@ -7,7 +7,7 @@ use super::world::World;
 use crate::work::Policy;
 
 /// Applies a script record by record and shows the outcomes, `--`, and what stands in the end.
-fn check(script: &str, want: &Expect) {
+pub(super) fn check(script: &str, want: &Expect) {
     check_under(Policy::default(), script, want);
 }
 
@@ -397,7 +397,7 @@ fn what_is_no_document_is_rejected_and_the_last_good_state_stays() {
             databases/bad@7.0 rejected: use the driver `sqlite`, which is not allowed; if it is safe on your Superset's hosts, add it to the allowed drivers of the target [sqlalchemy_uri]
             databases/clear@8.0 rejected: `sqlalchemy_uri`: holds a clear secret; rotate it, put `XXXXXXXXXX` in its place and write a reference instead: "setkeeper": {"secrets": {"password": "env:NAME"}} [sqlalchemy_uri]
             //settings/config/ROW_LIMIT@9.0 applied
-            //settings/config/BAD@10.0 rejected: not JSON: line 1 column 2; write one JSON value
+            //settings/config/BAD@10.0 rejected: line 1 column 2: expected a key in double quotes
             //control/approvals/x@11.0 rejected: not an approval; one looks like {"v":1,"path":"assets/main/charts/sales","czxid":77}
             charts/c@1.3 unchanged
             --

@@ -133,14 +133,17 @@ impl Road {
             _ => "-".to_owned(),
         };
         let rows = self.rows(sql).await;
-        rows.iter().map(|row| row.iter().map(word).collect::<Vec<_>>().join(" ")).collect()
+        rows.iter()
+            .map(|row| row.iter().map(word).collect::<Vec<_>>().join(" ").trim_end().to_owned())
+            .collect()
     }
 
     /// What stands in Superset's tables, without ids.
     pub(super) async fn show(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for sql in [
-            "SELECT 'database', database_name FROM dbs ORDER BY id",
+            "SELECT 'database', database_name, CASE WHEN sqlalchemy_uri LIKE 'hive:%' THEN ' at ' || sqlalchemy_uri ELSE '' END \
+             FROM dbs ORDER BY id",
             "SELECT 'dataset', t.table_name, 'of', d.database_name FROM tables t JOIN dbs d ON d.id = t.database_id \
              ORDER BY t.id",
             "SELECT 'chart', s.slice_name, 'of', t.table_name, CASE WHEN s.perm = t.perm THEN 'perm' ELSE 'STALE' END \
@@ -159,7 +162,7 @@ impl Road {
 
 /// Runs each part of a script (parted by lines of `---`) with a worker of its own, on both databases, and compares
 /// the outcomes and what stands in the end.
-async fn check(script: &str, want: &Expect) {
+pub(super) async fn check(script: &str, want: &Expect) {
     check_under(Policy::default(), script, want).await;
 }
 

@@ -111,7 +111,9 @@ impl World {
         let int = |table, id, column: &str| self.rows.value(table, id, column).as_int();
         let mut lines = Vec::new();
         for (id, _) in self.rows.of(Table::Dbs) {
-            lines.push(format!("database {}", text(Table::Dbs, id, "database_name")));
+            let uri = text(Table::Dbs, id, "sqlalchemy_uri");
+            let at = if uri.starts_with("hive") { format!(" at {uri}") } else { String::new() };
+            lines.push(format!("database {}{at}", text(Table::Dbs, id, "database_name")));
         }
         for (id, _) in self.rows.of(Table::Tables) {
             let database =
@@ -137,6 +139,24 @@ impl World {
             lines.push(format!("dashboard {title} [{}]", charts.join(" ")));
         }
         lines
+    }
+
+    /// The databases whose rows are not where their endpoints are, of endpoints that are there.
+    pub(crate) fn astray(&self) -> Vec<String> {
+        let chosen = self.ledger.chosen();
+        let entries = self.ledger.entries().iter();
+        let astray = entries.filter_map(|(path, entry)| {
+            let (kind, uuid) = entry.applied_asset()?;
+            let document = entry.applied.as_ref()?.document.as_deref()?;
+            let asset::Document::Database(database) = asset::parse(kind, document.as_bytes()).ok()? else {
+                return None;
+            };
+            let uri = database.uri_at(chosen.get(database.setkeeper.endpoint.as_ref()?)?);
+            let id = self.rows.by_uuid(Table::Dbs, uuid)?;
+            let is_there = self.rows.value(Table::Dbs, id, "sqlalchemy_uri").as_text() == Some(uri.as_str());
+            (!is_there).then(|| path.to_string())
+        });
+        astray.collect()
     }
 
     /// The digest of every asset.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{EditChange, EditOp, Waiting};
+use crate::{EditChange, EditOp};
 use expect_test::expect;
 
 const FENCE: Fence = Fence { generation: 3, czxid: 77 };
@@ -82,6 +82,7 @@ fn an_outcome_reads_back_as_it_was_written() {
         Verdict::Held {
             waiting: vec![Waiting::Reference { kind: "dataset".to_owned(), uuid: Uuid::from_u128(1) }],
         },
+        Verdict::Held { waiting: vec![Waiting::Endpoint { name: "hive".to_owned() }, Waiting::Policy] },
         Verdict::Rejected { reason: "no".to_owned(), place: Some("params".to_owned()) },
     ] {
         let outcome = Outcome {
@@ -107,4 +108,47 @@ fn a_later_minor_form_is_read_and_another_major_is_refused() {
     let major = encoded.headers.replace("txn.v1", "txn.v2");
     let refused = decode(&major, &encoded.body).expect_err("another major").to_string();
     assert!(refused.contains("dev.setkeeper.txn.v2") && refused.contains("upgrade"), "{refused}");
+}
+
+/// What a change could wait for before there were endpoints.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(tag = "for", rename_all = "snake_case")]
+enum OldWaiting {
+    Reference { kind: String, uuid: Uuid },
+}
+
+#[test]
+fn one_that_waits_for_an_endpoint_is_read_by_those_that_know_of_none() {
+    let waiting = Waiting::Endpoint { name: "hive".to_owned() };
+    let json = serde_json::to_string(&waiting).expect("JSON");
+    expect![[
+        r#"{"for":"reference","kind":"endpoint","uuid":"00000000-0000-0000-0000-000000000000","name":"hive"}"#
+    ]]
+    .assert_eq(&json);
+    let old: OldWaiting = serde_json::from_str(&json).expect("an old reader reads it");
+    assert_eq!(old, OldWaiting::Reference { kind: "endpoint".to_owned(), uuid: Uuid::nil() });
+}
+
+#[test]
+fn what_older_ones_wrote_of_waiting_is_read() {
+    let uuid = Uuid::from_u128(1);
+    for (json, waiting) in [
+        (
+            format!(r#"{{"for":"reference","kind":"dataset","uuid":"{uuid}"}}"#),
+            Waiting::Reference { kind: "dataset".to_owned(), uuid },
+        ),
+        (
+            r#"{"for":"secret","reference":"env:A"}"#.to_owned(),
+            Waiting::Secret { reference: "env:A".to_owned() },
+        ),
+        (
+            r#"{"for":"delete_guard","deletes":6,"limit":5}"#.to_owned(),
+            Waiting::DeleteGuard { deletes: 6, limit: 5 },
+        ),
+        (r#"{"for":"still_used","by":["a"]}"#.to_owned(), Waiting::StillUsed { by: vec!["a".to_owned()] }),
+        (r#"{"for":"policy"}"#.to_owned(), Waiting::Policy),
+    ] {
+        assert_eq!(serde_json::from_str::<Waiting>(&json).expect(&json), waiting);
+        assert_eq!(serde_json::to_string(&waiting).expect("JSON"), json);
+    }
 }

@@ -1,0 +1,74 @@
+//! Databases that follow an endpoint: where it goes, their URIs go.
+
+use asset::Document;
+use change::{Cause, ChangeId, Verdict, ZnodePath};
+
+use super::{Draft, Fold, Shortfall, verdict};
+use crate::book::{Applied, Entry};
+use crate::work::{self, Parsed};
+
+impl Fold<'_> {
+    /// Writes the databases that name an endpoint which the record has changed, as they stand, whatever else is
+    /// pending of them.
+    pub(super) fn follow_endpoints(&mut self) -> Result<(), Shortfall> {
+        for (name, index) in std::mem::take(&mut self.moved) {
+            for path in self.book.followers(&name) {
+                let Some(entry) = self.book.get(&path).cloned() else { continue };
+                let Some(applied) = entry.applied.clone() else { continue };
+                let brief = self.brief;
+                let Some(Parsed::Document(document)) = brief.parsed.get(&applied.id) else {
+                    return Err(Shortfall::Unread(path));
+                };
+                if superset::exists(document.kind(), document.uuid(), &self.facts) {
+                    self.follow(&path, &entry, &applied, document, index)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(
+        &mut self,
+        path: &ZnodePath,
+        entry: &Entry,
+        applied: &Applied,
+        document: &Document,
+        index: usize,
+    ) -> Result<(), Shortfall> {
+        let before = self.drifted(entry, document)?;
+        match self.write(document)? {
+            Ok(written) if written.changed => {
+                let mut draft = Draft::new(applied.id.clone(), Cause::Reconcile, Verdict::Applied);
+                draft.before = before;
+                draft.also = self.note_others(&written);
+                self.renew_digest(path);
+                let also = draft.also.iter().chain([path]).cloned();
+                self.drafts[index].also.extend(also);
+                self.drafts.push(draft);
+            }
+            Ok(_) => {}
+            Err(fault) => self.stay_behind(path, entry, applied, document, fault),
+        }
+        Ok(())
+    }
+
+    /// A database that could not follow, as one whose password cannot be read, is tried again like any other that
+    /// waits. If a later change of it is pending, that one will bring it there.
+    fn stay_behind(
+        &mut self,
+        path: &ZnodePath,
+        entry: &Entry,
+        applied: &Applied,
+        document: &Document,
+        fault: superset::Fault,
+    ) {
+        if entry.pending.is_some() {
+            return;
+        }
+        let state = self.state_of(document, fault);
+        let id = ChangeId { path: path.clone(), ..applied.id.clone() };
+        self.drafts.push(Draft::new(id.clone(), Cause::Reconcile, verdict(&state)));
+        let pending = self.pending(id, work::want(document), state);
+        self.book.set(path, Entry { pending: Some(pending), ..entry.clone() });
+    }
+}
