@@ -14,7 +14,7 @@ const SHOWN_MAX: usize = 80;
 /// One field that differs. `None` means that the field is not there, or at its default.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldChange {
-    /// Where, like `params.row_limit` or `columns[city].type`.
+    /// Where, like `params.row_limit` or `columns[city].type`; empty for the whole value.
     pub path: String,
     /// The value before.
     pub before: Option<Value>,
@@ -25,7 +25,10 @@ pub struct FieldChange {
 impl fmt::Display for FieldChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |value: &Option<Value>| value.as_ref().map_or_else(|| "(none)".to_owned(), shorten);
-        write!(f, "{}: {} → {}", self.path, shown(&self.before), shown(&self.after))
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{} → {}", shown(&self.before), shown(&self.after))
     }
 }
 
@@ -48,6 +51,17 @@ pub fn diff(before: Option<&Document>, after: Option<&Document>) -> Vec<FieldCha
     let object = |document: Option<&Document>| document.map(Document::to_json).unwrap_or_default();
     let mut changes = Vec::new();
     objects("", &object(before), &object(after), &mut changes);
+    changes
+}
+
+/// The same of two JSON values that are no documents, such as a setting's; `None` is one that is not there. The path
+/// of a value that differs as a whole is empty.
+#[must_use]
+pub fn diff_values(before: Option<&Value>, after: Option<&Value>) -> Vec<FieldChange> {
+    let mut changes = Vec::new();
+    if before.is_some() || after.is_some() {
+        values("", before, after, &mut changes);
+    }
     changes
 }
 

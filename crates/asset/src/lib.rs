@@ -28,7 +28,7 @@ mod secret;
 mod setting;
 mod yaml;
 
-pub use diff::{FieldChange, diff};
+pub use diff::{FieldChange, diff, diff_values};
 pub use document::chart::Chart;
 pub use document::dashboard::Dashboard;
 pub use document::database::{Database, Extras, Secrets};

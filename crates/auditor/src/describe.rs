@@ -1,6 +1,6 @@
 //! What of a znode's bytes may be kept for good, and what to call it.
 
-use asset::Kind;
+use asset::{Group, HostPort, Kind};
 use change::{Place, ZnodePath};
 use serde_json::Value;
 use uuid::Uuid;
@@ -92,7 +92,8 @@ pub(crate) fn describe(path: &ZnodePath, bytes: &[u8]) -> Described {
     }
     match path.place() {
         Ok(Place::Setting { name, .. } | Place::Endpoint { name } | Place::Approval { name }) => {
-            let Some((document, state)) = plain(name, bytes) else { return nothing };
+            let kept = if is_ours(path) { ours(path, bytes) } else { plain(name, bytes) };
+            let Some((document, state)) = kept else { return nothing };
             Described { name: Some(name.to_owned()), document: Some(document), state, ..nothing }
         }
         Ok(Place::Asset { .. } | Place::Folder) | Err(_) => nothing,
@@ -104,10 +105,51 @@ fn uuid_of(document: &str) -> Option<Uuid> {
     serde_json::from_str::<Value>(document).ok()?.get("uuid")?.as_str()?.parse().ok()
 }
 
+/// Whether what belongs at `path` has a format of our own. The value of a configuration key is anybody's.
+fn is_ours(path: &ZnodePath) -> bool {
+    match path.place() {
+        Ok(Place::Endpoint { .. }) => true,
+        Ok(Place::Setting { group, .. }) => {
+            Group::from_folder(group).is_some_and(|group| group != Group::Config)
+        }
+        Ok(Place::Asset { .. } | Place::Approval { .. } | Place::Folder) | Err(_) => false,
+    }
+}
+
+/// What is read as one of our own formats has no place for a secret, whatever it is called. In what cannot be read so
+/// any text may be one, such as the `user:password@host` that somebody took for a host.
+fn ours(path: &ZnodePath, bytes: &[u8]) -> Option<(String, DocumentState)> {
+    let canonical = match path.place().ok()? {
+        Place::Endpoint { name } => {
+            asset::parse_chosen(name, bytes).ok().map(|chosen| Value::Object(chosen.to_json()))
+        }
+        Place::Setting { group, name } => asset::parse_setting(Group::from_folder(group)?, name, bytes)
+            .ok()
+            .map(|setting| setting.to_json()),
+        Place::Asset { .. } | Place::Approval { .. } | Place::Folder => None,
+    };
+    if let Some(canonical) = canonical {
+        return Some((canonical.to_string(), DocumentState::Canonical));
+    }
+    let value: Value = serde_json::from_slice(&asset::unpack(bytes).ok()?).ok()?;
+    Some((without_texts(value).to_string(), DocumentState::Redacted))
+}
+
+/// A value without its texts, but for hosts with their ports.
+fn without_texts(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.is_empty() || text.parse::<HostPort>().is_ok() => Value::String(text),
+        Value::String(_) => Value::from("[redacted]"),
+        Value::Array(list) => list.into_iter().map(without_texts).collect(),
+        Value::Object(object) => object.into_iter().map(|(key, value)| (key, without_texts(value))).collect(),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
+    }
+}
+
 /// A JSON value that is no asset's document, without whatever is named like a secret or looks like a URI with a
 /// password. It is redacted under its own name, so that a setting called `…_PASSWORD` is one too.
 fn plain(name: &str, bytes: &[u8]) -> Option<(String, DocumentState)> {
-    let value: Value = serde_json::from_slice(bytes).ok()?;
+    let value: Value = serde_json::from_slice(&asset::unpack(bytes).ok()?).ok()?;
     let mut named = serde_json::Map::new();
     named.insert(name.to_owned(), value);
     let named = Value::Object(named);
@@ -165,6 +207,30 @@ mod tests {
             r#""redis://me:s3cret@host/0""#,
             r#"setting redacted: "redis://me:[redacted]@host/0""#,
         );
+    }
+
+    #[test]
+    fn our_own_formats_are_kept_whole_whatever_they_are_called_and_bad_ones_redacted() {
+        let chosen = r#"{"v":1,"endpoint":"token-store","chosen":["h:1"]}"#;
+        check("endpoints/token-store", chosen, &format!("endpoint canonical: {chosen}"));
+        check(
+            "settings/endpoints/token-store",
+            r#"{"registry":"hostport","v":1,"path":"/h","settle":"2s"}"#,
+            r#"setting canonical: {"v":1,"registry":"hostport","path":"/h"}"#,
+        );
+        check(
+            "settings/scale/token-store",
+            r#"{"v":1,"count":2}"#,
+            r#"setting canonical: {"v":1,"count":2}"#,
+        );
+        check("settings/feature_flags/EMBEDDED_TOKEN", "true", "setting canonical: true");
+        check(
+            "endpoints/hive",
+            r#"{"v":1,"endpoint":"hive","chosen":["h:1","u:s3cret@h:1","s3cret"],"password":"s3cret"}"#,
+            r#"endpoint redacted: {"v":1,"endpoint":"[redacted]","chosen":["h:1","[redacted]","[redacted]"],"password":"[redacted]"}"#,
+        );
+        check("settings/feature_flags/X", "\"s3cret\"", "setting redacted: \"[redacted]\"");
+        check("settings/flags/X", "true", "setting canonical: true");
     }
 
     #[test]

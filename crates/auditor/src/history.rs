@@ -1,7 +1,7 @@
 //! Asking the history.
 
 use asset::FieldChange;
-use change::{ChangeId, Fence, Millis, Waiting, ZnodePath};
+use change::{ChangeId, Fence, Millis, Place, Waiting, ZnodePath};
 use queue::Position;
 use sql::{Class, Database, Mode, Value};
 use uuid::Uuid;
@@ -310,11 +310,24 @@ fn waiting(text: Option<String>) -> Result<Vec<Waiting>, StoreError> {
 
 /// Field by field, unless one of the two is no document that could be used.
 fn differences(row: &HistoryRow) -> Vec<FieldChange> {
-    let Some(kind) = asset_kind(&row.change.path) else { return Vec::new() };
+    let Some(kind) = asset_kind(&row.change.path) else { return plain_differences(row) };
     let read = |text: &Option<String>| match text {
         None => Some(None),
         Some(text) => asset::parse(kind, text.as_bytes()).ok().map(Some),
     };
     let (Some(before), Some(after)) = (read(&row.before), read(&row.after)) else { return Vec::new() };
     asset::diff(before.as_ref(), after.as_ref())
+}
+
+/// Those of a setting or an endpoint. What is redacted is so in both, and shows no difference.
+fn plain_differences(row: &HistoryRow) -> Vec<FieldChange> {
+    let is_withheld = row.op == "put" && row.after.is_none();
+    let is_ours = matches!(row.change.path.place(), Ok(Place::Setting { .. } | Place::Endpoint { .. }));
+    if is_withheld || !is_ours {
+        return Vec::new();
+    }
+    let read = |text: &Option<String>| {
+        text.as_ref().and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok())
+    };
+    asset::diff_values(read(&row.before).as_ref(), read(&row.after).as_ref())
 }

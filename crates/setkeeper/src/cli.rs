@@ -198,9 +198,9 @@ pub(crate) struct Push {
 /// `setkeeper put`
 #[derive(Debug, Args)]
 pub(crate) struct Put {
-    /// Where: `assets/<project>/<folder>/<name>`
+    /// Where: `assets/<project>/<folder>/<name>`, `settings/<group>/<name>` or `endpoints/<name>`
     pub(crate) path: String,
-    /// The document, JSON; `-` reads standard input
+    /// The document or the setting, JSON; `-` reads standard input
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
@@ -210,7 +210,7 @@ pub(crate) struct Put {
 /// `setkeeper get`
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// Where: `assets/<project>/<folder>/<name>`
+    /// Where: `assets/<project>/<folder>/<name>`, `settings/<group>/<name>` or `endpoints/<name>`
     pub(crate) path: String,
 }
 

@@ -1,4 +1,5 @@
 use expect_test::{Expect, expect};
+use serde_json::json;
 
 use super::*;
 use crate::Kind;
@@ -148,4 +149,22 @@ fn long_values_are_shown_shortened() {
             r#"description: (none) → "äääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääää…"#
         ]],
     );
+}
+
+#[test]
+fn values_that_are_no_documents_are_compared_too() {
+    let check = |before: Option<Value>, after: Option<Value>, expected: Expect| {
+        let changes = diff_values(before.as_ref(), after.as_ref());
+        expected.assert_eq(&changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    };
+    check(Some(json!(100)), Some(json!(200)), expect!["100 → 200"]);
+    check(Some(json!(true)), Some(json!(true)), expect![""]);
+    check(None, Some(json!(true)), expect!["(none) → true"]);
+    check(Some(json!({"a": 1})), None, expect![[r#"{"a":1} → (none)"#]]);
+    check(
+        Some(json!({"v": 1, "chosen": ["a:1"]})),
+        Some(json!({"v": 1, "chosen": ["b:2"]})),
+        expect![[r#"chosen[0]: "a:1" → "b:2""#]],
+    );
+    check(None, None, expect![""]);
 }

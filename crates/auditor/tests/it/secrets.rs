@@ -37,6 +37,18 @@ async fn a_rejected_documents_secrets_are_nowhere_in_the_file() {
         put("settings/config/SMTP_PASSWORD", 9, 0, &format!(r#""{CANARY}""#)),
         put("settings/config/CELERY", 10, 0, &format!(r#"{{"broker":"redis://:{CANARY}@h/0"}}"#)),
         put("assets/main", 11, 0, CANARY),
+        put(
+            "endpoints/hive",
+            12,
+            0,
+            &format!(r#"{{"v":1,"endpoint":"hive","chosen":["{CANARY}"],"token":"{CANARY}"}}"#),
+        ),
+        put(
+            "settings/endpoints/hive",
+            13,
+            0,
+            &format!(r#"{{"v":1,"connect":"pg://u:{CANARY}@h","password":"{CANARY}"}}"#),
+        ),
     ];
     let ids: Vec<String> = changes.iter().map(|change| change.id(1).to_string()).collect();
     let message = format!("now at postgresql://u:{CANARY}@h/d");
@@ -56,7 +68,7 @@ async fn a_rejected_documents_secrets_are_nowhere_in_the_file() {
     broken.body.truncate(broken.body.len() - 1);
     world.queue.append(&Topic::Outcomes.name(ENV), None, &[broken]).await.expect("appends");
     world.record().await;
-    assert_eq!((world.counted().changes, world.counted().outcomes, world.counted().events), (11, 13, 1));
+    assert_eq!((world.counted().changes, world.counted().outcomes, world.counted().events), (13, 15, 1));
     world.audit().history(&auditor::Filter::default()).await.expect("reads");
     world.database.close().await;
 

@@ -192,3 +192,55 @@ async fn a_database_without_a_history_says_what_to_do() {
         assert!(error.to_string().contains("start `setkeeper run`"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn settings_and_endpoints_show_before_and_after() {
+    let mut world = World::new().await;
+    let chosen = |host: &str| format!(r#"{{"v":1,"endpoint":"hive","chosen":["{host}"]}}"#);
+    world
+        .watch(
+            1,
+            &[
+                edit(
+                    1,
+                    "ada",
+                    "begin",
+                    vec![
+                        put("settings/config/ROW_LIMIT", 1, 0, "100"),
+                        put("settings/config/SMTP_PASSWORD", 1, 0, "\"first\""),
+                        put("endpoints/hive", 1, 0, &chosen("hive1:10000")),
+                    ],
+                ),
+                edit(
+                    2,
+                    "ada",
+                    "more",
+                    vec![
+                        put("settings/config/ROW_LIMIT", 1, 1, " 200"),
+                        put("settings/config/SMTP_PASSWORD", 1, 1, "\"second\""),
+                        put("endpoints/hive", 1, 1, &chosen("hive2:10000")),
+                    ],
+                ),
+                edit(3, "ada", "away", vec![delete("settings/config/ROW_LIMIT", 1)]),
+            ],
+        )
+        .await;
+    for (path, version) in [("settings/config/ROW_LIMIT", 0), ("endpoints/hive", 0), ("endpoints/hive", 1)] {
+        world.outcome(&id(path, 1, Some(version)), 10, Verdict::Applied).await;
+    }
+    world.record().await;
+    let rows = world.audit().history(&Filter::default()).await.expect("reads");
+    let lines = rows.iter().rev().map(|row| {
+        let fields: Vec<String> = row.differences.iter().map(ToString::to_string).collect();
+        format!("{} {} | {}", row.op, row.path, fields.join("; "))
+    });
+    expect![[r#"
+        put settings/config/ROW_LIMIT | (none) → 100
+        put settings/config/SMTP_PASSWORD | (none) → "[redacted]"
+        put endpoints/hive | (none) → {"v":1,"endpoint":"hive","chosen":["hive1:10000"]}
+        put settings/config/ROW_LIMIT | 100 → 200
+        put settings/config/SMTP_PASSWORD | 
+        put endpoints/hive | chosen[0]: "hive1:10000" → "hive2:10000"
+        delete settings/config/ROW_LIMIT | 200 → (none)"#]]
+    .assert_eq(&lines.collect::<Vec<_>>().join("\n"));
+}

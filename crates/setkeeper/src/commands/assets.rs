@@ -38,13 +38,16 @@ pub(super) async fn push(config: &Config, output: Output, push: Push) -> Result<
     for (path, index) in bundle::znode_names(&bundle, &push.project, &existing) {
         let path = parse_path(&path)?;
         let found = nodes.get(&path);
-        let document = plan::keep_own_keys(&path, found, bundle.documents[index].document.clone());
+        let (document, warning) = plan::keep_own_keys(&path, found, bundle.documents[index].document.clone());
+        if let Some(warning) = warning {
+            eprintln!("setkeeper: {warning}");
+        }
         steps.extend(plan::put(&path, found, document));
     }
     // In the order in which they need one another, so that few have to wait.
     steps.sort_by_key(|step| step.after.as_ref().map(Document::kind));
     allowed(config, &push.bundle.display().to_string(), &steps)?;
-    warn_dangling(&known, &steps);
+    warn_dangling(&known, &nodes, &steps);
     if push.dry_run {
         let planned = Planned::of(&steps);
         output::print(output, &planned);
@@ -53,15 +56,20 @@ pub(super) async fn push(config: &Config, output: Output, push: Push) -> Result<
     write(config, output, &session, steps, push.why).await
 }
 
-/// `setkeeper put`
+/// `setkeeper put`: an asset's document, a setting or an endpoint, refused before ZooKeeper by what would reject it there.
 pub(super) async fn put(config: &Config, output: Output, put: Put) -> Result<Exit, Failure> {
     let path = parse_path(&put.path)?;
     let kind = plan::kind_at(&path).map_err(|why| usage(&put.path, &why))?;
     let bytes = read_input(&put.file)?;
-    let session = connect(config).await?;
-    let step = match kind {
+    let wanted = match kind {
         Some(kind) => {
-            let document = asset::parse(kind, &bytes).map_err(|faults| refused(&put.path, &faults))?;
+            Wanted::Document(asset::parse(kind, &bytes).map_err(|faults| refused(&put.path, &faults))?)
+        }
+        None => Wanted::Other(plan::other(&path, &bytes).map_err(|faults| refused_for(&put.path, &faults))?),
+    };
+    let session = connect(config).await?;
+    let step = match wanted {
+        Wanted::Document(document) => {
             let nodes = tree(&session).await?;
             let known = plan::uuids(&nodes);
             if let Some(other) = known.get(&document.uuid()).filter(|other| **other != path) {
@@ -70,12 +78,10 @@ pub(super) async fn put(config: &Config, output: Output, put: Put) -> Result<Exi
                 return Err(usage(&put.path, &why));
             }
             let step = plan::put(&path, nodes.get(&path), document);
-            warn_dangling(&known, step.as_slice());
+            warn_dangling(&known, &nodes, step.as_slice());
             step
         }
-        None => {
-            serde_json::from_slice::<serde_json::Value>(&bytes)
-                .map_err(|error| usage(&put.path, &format!("is not JSON: {error}")))?;
+        Wanted::Other(bytes) => {
             let found = session.read(&path).await.map_err(|error| read_failed(&error))?;
             plan::put_bytes(&path, found.as_ref(), bytes)
         }
@@ -83,6 +89,13 @@ pub(super) async fn put(config: &Config, output: Output, put: Put) -> Result<Exi
     let steps: Vec<Step> = step.into_iter().collect();
     allowed(config, &put.path, &steps)?;
     write(config, output, &session, steps, put.why).await
+}
+
+/// What `put` was given, read.
+#[expect(clippy::large_enum_variant, reason = "there is one")]
+enum Wanted {
+    Document(Document),
+    Other(Vec<u8>),
 }
 
 /// `setkeeper get`
@@ -204,7 +217,8 @@ fn write_failed(error: &zk::WriteError) -> Failure {
 }
 
 async fn tree(session: &Session) -> Result<BTreeMap<ZnodePath, Found>, Failure> {
-    let snapshot = session.read_tree(&["assets"]).await.map_err(|error| read_failed(&error))?;
+    let roots = ["assets", "settings/endpoints", "endpoints"];
+    let snapshot = session.read_tree(&roots).await.map_err(|error| read_failed(&error))?;
     for path in &snapshot.unreadable {
         eprintln!(
             "setkeeper: `{path}` may not be read with these credentials; what stands there is not known"
@@ -242,8 +256,8 @@ fn allowed(config: &Config, what: &str, steps: &[Step]) -> Result<(), Failure> {
     if refusals.is_empty() { Ok(()) } else { Err(refused_for(what, &refusals)) }
 }
 
-fn warn_dangling(known: &BTreeMap<Uuid, ZnodePath>, steps: &[Step]) {
-    for line in refuse::dangling(known, steps) {
+fn warn_dangling(known: &BTreeMap<Uuid, ZnodePath>, nodes: &BTreeMap<ZnodePath, Found>, steps: &[Step]) {
+    for line in refuse::dangling(known, &plan::endpoints(nodes), steps) {
         eprintln!("setkeeper: {line}");
     }
 }

@@ -7,22 +7,25 @@ use change::{Place, ZnodePath};
 use uuid::Uuid;
 
 use super::plan::Step;
+use zk::WriteOp;
 
 /// One line for each thing that a target's configuration does not allow in what the steps put.
 pub(crate) fn refusals(targets: &[&applier::TargetConfig], steps: &[Step]) -> Vec<String> {
     let mut lines = BTreeSet::new();
     for step in steps {
-        let (path, Some(document)) = (&step.edit.path, &step.after) else { continue };
+        let path = &step.edit.path;
+        let WriteOp::Put { bytes } = &step.edit.op else { continue };
         for target in targets {
             let mut refuse = |why: &str| lines.insert(format!("`{path}`: {why} (target {})", target.name));
+            let (bytes, max) = (bytes.len(), target.policy.document_max);
+            if bytes > max {
+                refuse(&format!("has {bytes} bytes, more than {max}; make it smaller"));
+            }
+            let Some(document) = &step.after else { continue };
             if let Document::Database(database) = document
                 && let Err(fault) = superset::check_uri(&database.sqlalchemy_uri, &target.drivers)
             {
                 refuse(&fault.to_string());
-            }
-            let (bytes, max) = (document.canonical().len(), target.policy.document_max);
-            if bytes > max {
-                refuse(&format!("has {bytes} bytes, more than {max}; make it smaller"));
             }
             if !is_held(path, document.kind(), &target.policy) {
                 refuse(&format!(
@@ -35,9 +38,13 @@ pub(crate) fn refusals(targets: &[&applier::TargetConfig], steps: &[Step]) -> Ve
     lines.into_iter().collect()
 }
 
-/// One line for each document that would wait for another one, which stands neither in ZooKeeper nor among the steps.
-/// That is no fault: it may come later, or be one that somebody made in Superset itself.
-pub(crate) fn dangling(known: &BTreeMap<Uuid, ZnodePath>, steps: &[Step]) -> Vec<String> {
+/// One line for each document that would wait for another one, which stands neither in ZooKeeper nor among the steps,
+/// or for an endpoint. That is no fault: it may come later, or be one that somebody made in Superset itself.
+pub(crate) fn dangling(
+    known: &BTreeMap<Uuid, ZnodePath>,
+    endpoints: &BTreeSet<String>,
+    steps: &[Step],
+) -> Vec<String> {
     let documents = || steps.iter().filter_map(|step| Some((&step.edit.path, step.after.as_ref()?)));
     let written: BTreeSet<Uuid> = documents().map(|(_, document)| document.uuid()).collect();
     let mut lines = BTreeSet::new();
@@ -48,6 +55,12 @@ pub(crate) fn dangling(known: &BTreeMap<Uuid, ZnodePath>, steps: &[Step]) -> Vec
                     "`{path}` needs {to} {uuid}, which ZooKeeper does not hold; it waits until that is there"
                 ));
             }
+        }
+        if let Some(name) = document.endpoint().filter(|name| !endpoints.contains(*name)) {
+            lines.insert(format!(
+                "`{path}` needs the endpoint `{name}`, which ZooKeeper does not hold; it waits until you put \
+                 settings/endpoints/{name} (what to follow) or endpoints/{name}"
+            ));
         }
     }
     lines.into_iter().collect()
@@ -109,12 +122,24 @@ mod tests {
                 uuid(2)
             ),
         );
-        let lines = dangling(&BTreeMap::new(), &[chart.clone(), dataset.clone()]);
+        let none = BTreeSet::new();
+        let lines = dangling(&BTreeMap::new(), &none, &[chart.clone(), dataset.clone()]);
         assert!(lines.len() == 1 && lines[0].contains(&uuid(1)), "{lines:?}");
         let path = "assets/main/databases/x".parse().expect("a path");
         let known = BTreeMap::from([(uuid(1).parse().expect("a uuid"), path)]);
-        assert!(dangling(&known, &[chart.clone(), dataset]).is_empty());
-        assert_eq!(dangling(&known, &[chart]).len(), 1);
+        assert!(dangling(&known, &none, &[chart.clone(), dataset]).is_empty());
+        assert_eq!(dangling(&known, &none, &[chart]).len(), 1);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_neither_there_nor_followed_is_told() {
+        let text = r#"{"database_name":"d","sqlalchemy_uri":"hive://{endpoint}/d","uuid":"5d0c6f0e-2f60-4d5e-8d0b-0e6f7c1a0001","version":"1.0.0","setkeeper":{"endpoint":"hive"}}"#;
+        let document = asset::parse(Kind::Database, text.as_bytes()).expect("a document");
+        let step =
+            plan::put(&"assets/main/databases/d".parse().expect("a path"), None, document).expect("a step");
+        let lines = dangling(&BTreeMap::new(), &BTreeSet::new(), std::slice::from_ref(&step));
+        assert!(lines.len() == 1 && lines[0].contains("settings/endpoints/hive"), "{lines:?}");
+        assert!(dangling(&BTreeMap::new(), &BTreeSet::from(["hive".to_owned()]), &[step]).is_empty());
     }
 
     #[test]
