@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use change::{Fence, Generation};
 use tokio_util::sync::CancellationToken;
-use zk::Session;
+use zk::{Reporter, Session};
 
 use crate::config::{Config, Target};
 use crate::health::Doing;
@@ -32,6 +32,8 @@ pub(crate) struct Term {
     pub(crate) session: Session,
     pub(crate) fence: Fence,
     pub(crate) generation: Generation,
+    /// What others can read of the worker.
+    pub(crate) reporter: Reporter,
 }
 
 impl fmt::Display for Role {

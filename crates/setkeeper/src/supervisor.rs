@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use change::Millis;
+use change::{Millis, Zxid};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
-use zk::{Leadership, PauseWatch, Session};
+use zk::{Held, PauseWatch, Reporter, Session};
 
 use crate::config::Config;
 use crate::exit::chain;
@@ -111,10 +111,10 @@ async fn term(shared: &Shared, role: &Role, stop: &CancellationToken) -> Result<
     let Some(elected) = or_stop(stop, session.elect(&role.election(), &holder())).await else {
         return Ok(());
     };
-    let mut leadership =
+    let (mut leadership, reporter) =
         elected.map_err(|error| TermError::new(&error, error.advice() == zk::Advice::Stop))?;
     info!(fence = %leadership.fence, "elected");
-    let done = lead(shared, role, &session, &mut leadership, stop).await;
+    let done = lead(shared, role, &session, &mut leadership, &reporter, stop).await;
     // Without a connection it waits for one; after the session's timeout the server has released the role by itself.
     let released = tokio::time::timeout(session.timeout(), leadership.release()).await;
     let why = match released {
@@ -131,7 +131,8 @@ async fn lead(
     shared: &Shared,
     role: &Role,
     session: &Session,
-    leadership: &mut Leadership,
+    leadership: &mut Held,
+    reporter: &Reporter,
     stop: &CancellationToken,
 ) -> Result<(), TermError> {
     let reading = |error: zk::ReadError| TermError::new(&error, error.advice() == zk::Advice::Stop);
@@ -140,6 +141,8 @@ async fn lead(
     loop {
         if let Some(reason) = role.obeys_pause().then(|| describe(&pause)).flatten() {
             info!(%reason, "paused");
+            // Whoever waits for this standstill asks for the pause that it is due to.
+            reporter.paused(pause.written().unwrap_or(Zxid(0)));
             shared.health.set(&role.to_string(), Doing::Paused { reason });
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -148,8 +151,12 @@ async fn lead(
             }
             continue;
         }
-        let term =
-            Term { session: session.clone(), fence: leadership.fence, generation: leadership.generation };
+        let term = Term {
+            session: session.clone(),
+            fence: leadership.fence,
+            generation: leadership.generation,
+            reporter: reporter.clone(),
+        };
         let paused = work(shared, role, term, leadership, &mut pause, stop).await?;
         if !paused {
             return Ok(());
@@ -162,13 +169,14 @@ async fn work(
     shared: &Shared,
     role: &Role,
     term: Term,
-    leadership: &mut Leadership,
+    leadership: &mut Held,
     pause: &mut PauseWatch,
     stop: &CancellationToken,
 ) -> Result<bool, TermError> {
     let end = stop.child_token();
     // The leadership is given up after two thirds of the session's timeout: by its end another may be elected.
     let last_third = term.session.timeout() / 3;
+    term.reporter.doing("running");
     let running = role.run(shared, term, end.clone());
     tokio::pin!(running);
     shared.health.set(&role.to_string(), Doing::Starting);

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use change::Millis;
+use change::{Millis, Zxid};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use zookeeper_client::{CreateMode, Error as ZkError};
@@ -25,6 +25,9 @@ pub struct Pause {
     pub reason: String,
     /// Since when, in milliseconds since 1970 UTC, by the clock of whoever paused.
     pub since: Millis,
+    /// The key of the lock that it was made under (`setkeeper lock run --pause-applier`): whoever holds that lock ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
 }
 
 /// A wish for a resync, as at `control/resync/<id>`.
@@ -83,7 +86,7 @@ impl Session {
     /// # Errors
     /// [`ControlError`].
     pub async fn pause(&self, by: &str, reason: &str, since: Millis) -> Result<Pause, ControlError> {
-        let pause = Pause { v: 1, by: by.to_owned(), reason: reason.to_owned(), since };
+        let pause = Pause { v: 1, by: by.to_owned(), reason: reason.to_owned(), since, lock: None };
         let bytes = serde_json::to_vec(&pause).expect("texts and numbers always make JSON");
         self.put_control(PAUSE, &bytes).await?;
         Ok(pause)
@@ -99,21 +102,68 @@ impl Session {
         Ok(paused)
     }
 
+    /// Pauses as [`Session::pause`] does, unless a pause stands already; returns which one does then, `pause` or another,
+    /// and the transaction that wrote it.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn pause_unless_paused(&self, pause: &Pause) -> Result<(Pause, Zxid), ControlError> {
+        let bytes = serde_json::to_vec(pause).expect("texts and numbers always make JSON");
+        let options = CreateMode::Persistent.with_acls(self.acls());
+        for _ in 0..self.config().attempts.max(1) {
+            self.must_stand().await?;
+            match self.again(|| self.client().create(PAUSE, &bytes, &options)).await {
+                Ok(_) | Err(ZkError::NodeExists) => {}
+                Err(source) => return Err(self.control_error(PAUSE, source).await),
+            }
+            self.sync().await?;
+            if let Some(standing) = self.read_pause().await? {
+                return Ok(standing);
+            }
+        }
+        Err(self.control_error(PAUSE, ZkError::NodeExists).await)
+    }
+
+    /// Ends `pause`, and no other; returns whether it still stood.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn resume_from(&self, pause: &Pause) -> Result<bool, ControlError> {
+        self.sync().await?;
+        let Some(found) = self.look(PAUSE).await? else { return Ok(false) };
+        if serde_json::from_slice::<Pause>(&found.bytes).ok().as_ref() != Some(pause) {
+            return Ok(false);
+        }
+        match self.again(|| self.client().delete(PAUSE, Some(found.version))).await {
+            // Gone: by an earlier try of ours, or by `setkeeper resume`.
+            Ok(()) | Err(ZkError::NoNode) => Ok(true),
+            Err(ZkError::BadVersion) => Ok(false),
+            Err(source) => Err(self.control_error(PAUSE, source).await),
+        }
+    }
+
     /// The pause that stands. One that cannot be understood counts: whoever wrote it wanted a standstill.
     ///
     /// # Errors
     /// [`ReadError`].
     pub async fn paused(&self) -> Result<Option<Pause>, ReadError> {
+        Ok(self.read_pause().await?.map(|(pause, _)| pause))
+    }
+
+    /// The pause that stands and the transaction that wrote it.
+    async fn read_pause(&self) -> Result<Option<(Pause, Zxid)>, ReadError> {
         let Some(found) = self.look(PAUSE).await? else {
             self.must_stand().await?;
             return Ok(None);
         };
-        Ok(Some(serde_json::from_slice(&found.bytes).unwrap_or_else(|error| Pause {
+        let pause = serde_json::from_slice(&found.bytes).unwrap_or_else(|error| Pause {
             v: 1,
             by: "unknown".to_owned(),
             reason: format!("{} holds something else than a pause: {error}", self.absolute(PAUSE)),
             since: found.mtime,
-        })))
+            lock: None,
+        });
+        Ok(Some((pause, found.mzxid)))
     }
 
     /// Follows the pause.
@@ -123,7 +173,7 @@ impl Session {
     pub async fn watch_pause(&self) -> Result<PauseWatch, ReadError> {
         let mut watch = PauseWatch { session: self.clone(), now: None, armed: None };
         watch.arm().await?;
-        watch.now = self.paused().await?;
+        watch.now = self.read_pause().await?;
         Ok(watch)
     }
 
@@ -213,7 +263,7 @@ type Armed = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The pause, kept fresh by whoever awaits [`PauseWatch::changed`].
 pub struct PauseWatch {
     session: Session,
-    now: Option<Pause>,
+    now: Option<(Pause, Zxid)>,
     armed: Option<Armed>,
 }
 
@@ -227,10 +277,16 @@ impl PauseWatch {
     /// The pause as last seen.
     #[must_use]
     pub fn current(&self) -> Option<&Pause> {
-        self.now.as_ref()
+        self.now.as_ref().map(|(pause, _)| pause)
     }
 
-    /// Waits until the pause is another than [`PauseWatch::current`], and returns it. A pause that came and went
+    /// The transaction that wrote [`PauseWatch::current`].
+    #[must_use]
+    pub fn written(&self) -> Option<Zxid> {
+        self.now.as_ref().map(|(_, written)| *written)
+    }
+
+    /// Waits until the pause is another than [`PauseWatch::current`] or was written anew, and returns it. A pause that came and went
     /// in between is not seen. Cancel-safe.
     ///
     /// # Errors
@@ -243,10 +299,10 @@ impl PauseWatch {
             }
             // The watch is set before the read, so no change can slip between them.
             self.arm().await?;
-            let now = self.session.paused().await?;
+            let now = self.session.read_pause().await?;
             if now != self.now {
                 self.now = now;
-                return Ok(self.now.as_ref());
+                return Ok(self.current());
             }
         }
     }

@@ -1,100 +1,92 @@
-//! Electing the active worker of a role.
+//! Electing the active worker of a role, and what a worker tells of itself.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use change::{Fence, Generation};
-use tokio::time::Instant;
+use change::{Millis, Zxid};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
-use zookeeper_client::{CreateMode, Error as ZkError, LockOptions, LockPrefix, OwnedLockClient, Stat};
+use zookeeper_client::Error as ZkError;
 
 use crate::config::is_name;
-use crate::read::ReadError;
-use crate::session::{Advice, Session, SessionEnd, is_over};
+use crate::held::{Held, Note};
+use crate::lock::queue::Mode;
+use crate::lock::{Contender, LockError};
+use crate::session::Session;
 
-/// Why there was no election.
-#[derive(Debug, thiserror::Error)]
-pub enum ElectError {
-    /// Not one path part.
-    #[error("stand for the role `{0}`: it is not a name; use 1 to 200 of A-Z a-z 0-9 . _ -")]
-    Role(String),
-    /// The environment is not there, or could not be read.
-    #[error("read the environment that the worker is elected for")]
-    Read(#[from] ReadError),
-    /// The lock znode was removed from under us, or another session's expiry took it.
-    #[error("stand for `{path}`: the lock znode was removed; the worker must stand again")]
-    Removed {
-        /// The role's folder, absolute.
-        path: String,
-    },
-    /// `NoAuth`.
-    #[error("stand for `{path}`: zookeeper refuses; check zookeeper.auth and the ACL of `workers`")]
-    Forbidden {
-        /// The role's folder, absolute.
-        path: String,
-    },
-    /// Anything else.
-    #[error("stand for `{path}`")]
-    Zookeeper {
-        /// The role's folder, absolute.
-        path: String,
-        /// What ZooKeeper said.
-        #[source]
-        source: ZkError,
-    },
+/// What a worker says of itself; the data of its election's znode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Format, 1.
+    pub v: u32,
+    /// Host and pid.
+    pub holder: String,
+    /// `standby`, `running`, `paused` or `failed`.
+    pub doing: String,
+    /// The transaction that wrote the pause which it stands still for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Zxid>,
+    /// Whatever else the role tells.
+    #[serde(default)]
+    pub detail: Value,
 }
 
-impl ElectError {
-    /// Whether trying again can help.
-    #[must_use]
-    pub fn advice(&self) -> Advice {
-        match self {
-            ElectError::Read(error) => error.advice(),
-            ElectError::Removed { .. } | ElectError::Zookeeper { .. } => Advice::Restart,
-            ElectError::Role(_) | ElectError::Forbidden { .. } => Advice::Stop,
-        }
+/// One that stands for a role.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// The role, the name of its folder below `workers`.
+    pub role: String,
+    /// The znode, absolute.
+    pub key: String,
+    /// Whether it is the elected one.
+    pub elected: bool,
+    /// When it began to stand, by the leader's clock.
+    pub since: Millis,
+    /// When it last said something, by the leader's clock.
+    pub reported: Millis,
+    /// What it says of itself; `None` if that is not understood.
+    pub worker: Option<Worker>,
+}
+
+/// Tells others what the elected worker does, by its election's znode. Cheap to clone; written by whoever awaits
+/// [`Held::lost`].
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    worker: Arc<Mutex<Worker>>,
+    note: Note,
+}
+
+impl Reporter {
+    /// What it does from now on.
+    pub fn doing(&self, doing: &str) {
+        self.change(|worker| {
+            doing.clone_into(&mut worker.doing);
+            worker.pause = None;
+        });
+    }
+
+    /// That it stands still, for the pause that this transaction wrote.
+    pub fn paused(&self, written: Zxid) {
+        self.change(|worker| {
+            "paused".clone_into(&mut worker.doing);
+            worker.pause = Some(written);
+        });
+    }
+
+    /// What else it tells from now on.
+    pub fn detail(&self, detail: Value) {
+        self.change(|worker| worker.detail = detail);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Worker)) {
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut worker);
+        self.note.set(to_json(&worker));
     }
 }
 
-/// Why a term is over.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Lost {
-    /// The session ended.
-    #[error("the leadership ended with its session")]
-    Session(#[source] SessionEnd),
-    /// ZooKeeper has not answered for two thirds of the session timeout: the server may expire the session soon.
-    #[error("zookeeper has not answered for {0:?}, so the leadership can no longer be trusted")]
-    Silent(Duration),
-    /// Somebody deleted the lock znode.
-    #[error("the leadership's lock znode was deleted")]
-    Deleted,
-    /// The generation was raised or replaced: every term is over.
-    #[error("the generation changed")]
-    Generation,
-}
-
-/// A term as the active worker of a role. Dropping it releases the role, in the background;
-/// [`Leadership::release`] does so before it returns.
-pub struct Leadership {
-    /// Orders this term after every earlier one of the role.
-    pub fence: Fence,
-    /// The generation that the term belongs to.
-    pub generation: Generation,
-    session: Session,
-    lock: OwnedLockClient,
-    generation_mzxid: i64,
-    /// When the newest answered request was *sent*: the server has heard from us since.
-    heard: Instant,
-    armed: Option<Armed>,
-}
-
-type Armed = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-impl std::fmt::Debug for Leadership {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Leadership({} at {})", self.fence, self.lock.lock_path())
-    }
+fn to_json(worker: &Worker) -> Vec<u8> {
+    serde_json::to_vec(worker).expect("texts and JSON always make JSON")
 }
 
 impl Session {
@@ -104,144 +96,68 @@ impl Session {
     /// Cancel-safe: a dropped call withdraws.
     ///
     /// # Errors
-    /// [`ElectError`].
-    pub async fn elect(&self, role: &str, holder: &str) -> Result<Leadership, ElectError> {
+    /// [`LockError`].
+    pub async fn elect(&self, role: &str, holder: &str) -> Result<(Held, Reporter), LockError> {
         if !is_name(role) {
-            return Err(ElectError::Role(role.escape_default().to_string()));
+            return Err(LockError::Name(role.escape_default().to_string()));
         }
         self.must_stand().await?;
-        let folder = format!("/workers/{role}");
-        let lock = self.contend(&folder, holder).await?;
-        let asked = Instant::now();
-        // A generation raised while we waited must be seen, whichever server we are connected to.
-        self.sync().await?;
-        let stat = self.again(|| self.client().check_stat(lock.lock_path())).await;
-        let stat = stat.map_err(|source| self.elect_error(&folder, source))?;
-        let czxid = stat.ok_or_else(|| ElectError::Removed { path: self.absolute(&folder) })?.czxid;
-        let (generation, found) = self
-            .read_generation()
-            .await?
-            .ok_or_else(|| ReadError::NotInitialised { root: self.root().to_owned() })?;
-        Ok(Leadership {
-            fence: Fence { generation: generation.n, czxid },
-            generation,
-            session: self.clone(),
-            lock,
-            generation_mzxid: found.mzxid.0,
-            heard: asked,
-            armed: None,
-        })
+        let worker = Worker {
+            v: 1,
+            holder: holder.to_owned(),
+            doing: "standby".to_owned(),
+            pause: None,
+            detail: Value::Null,
+        };
+        let prefix = format!("_c_{}-latch-", Uuid::new_v4());
+        let contender = Contender::join(self, &format!("/workers/{role}"), prefix, &to_json(&worker)).await?;
+        let asked = contender.wait(Mode::Exclusive).await?;
+        let held = self.hold(contender, asked).await?;
+        let note = held.note();
+        Ok((held, Reporter { worker: Arc::new(Mutex::new(worker)), note }))
     }
 
-    async fn contend(&self, folder: &str, holder: &str) -> Result<OwnedLockClient, ElectError> {
-        // Not `LockPrefix::new_curator`: zookeeper-client 0.11.2 leaves the znode of a dropped call behind there (it
-        // deletes by the bare name), and with it a role that nobody holds while the session lives.
-        let prefix = format!("{folder}/_c_{}-latch-", Uuid::new_v4());
-        let prefix =
-            LockPrefix::new_custom(prefix, "latch-").map_err(|source| self.elect_error(folder, source))?;
-        let options = LockOptions::new(self.acls())
-            .with_ancestor_options(CreateMode::Persistent.with_acls(self.acls()))
-            .map_err(|source| self.elect_error(folder, source))?;
-        match self.client().lock(prefix, holder.as_bytes(), options).await {
-            Ok(lock) => Ok(lock.into_owned()),
-            Err(ZkError::RuntimeInconsistent) => Err(ElectError::Removed { path: self.absolute(folder) }),
-            Err(source) => Err(self.elect_error(folder, source)),
-        }
-    }
-
-    fn elect_error(&self, folder: &str, source: ZkError) -> ElectError {
-        let path = self.absolute(folder);
-        match source {
-            ZkError::NoAuth | ZkError::InvalidAcl => ElectError::Forbidden { path },
-            source if is_over(&source) => self.read_error(folder, source).into(),
-            source => ElectError::Zookeeper { path, source },
-        }
-    }
-}
-
-impl Leadership {
-    /// The lock znode, below the environment's root.
-    #[must_use]
-    pub fn lock_path(&self) -> &str {
-        self.lock.lock_path()
-    }
-
-    /// Waits until the term is over.
-    ///
-    /// Six times a session timeout the lock and the generation are looked at, and watches on both tell of a change
-    /// at once. It resolves when two thirds of the session timeout have passed since the sending of the newest
-    /// request that was answered; the server, which counts from the arrival of that request or a later one, cannot
-    /// have expired the session by then. It must be polled, therefore: a term that nobody awaits is not watched.
-    /// Cancel-safe.
-    pub async fn lost(&mut self) -> Lost {
-        let timeout = self.session.timeout();
-        let (limit, pause) = (timeout * 2 / 3, timeout / 6);
-        let ended = self.session.closed();
-        tokio::pin!(ended);
-        loop {
-            let asked = Instant::now();
-            let answer = tokio::select! {
-                biased;
-                () = tokio::time::sleep_until(self.heard + limit) => return Lost::Silent(limit),
-                end = &mut ended => return Lost::Session(end),
-                answer = self.look() => answer,
-            };
-            match answer {
-                Ok(None) => self.heard = asked,
-                Ok(Some(lost)) => return lost,
-                // The connection is down or the server is busy: the deadline above decides.
-                Err(_) => tokio::time::sleep(pause.min(Duration::from_millis(50))).await,
-            }
-            let Some(armed) = &mut self.armed else { continue };
-            tokio::select! {
-                end = &mut ended => return Lost::Session(end),
-                () = tokio::time::sleep(pause) => {}
-                () = armed => self.armed = None,
-            }
-        }
-    }
-
-    /// Gives the role to the next in line. Even on an error it is given up, at the latest with the session.
+    /// Whoever stands for `role`, the elected one first.
     ///
     /// # Errors
-    /// [`ElectError`].
-    pub async fn release(self) -> Result<(), ElectError> {
-        let path = self.lock.lock_path().to_owned();
-        match self.session.again(|| self.session.client().delete(&path, None)).await {
-            Ok(()) | Err(ZkError::NoNode) => Ok(()),
-            Err(source) => Err(self.session.elect_error(&path, source)),
+    /// [`LockError`].
+    pub async fn candidates(&self, role: &str) -> Result<Vec<Candidate>, LockError> {
+        if !is_name(role) {
+            return Err(LockError::Name(role.escape_default().to_string()));
         }
+        let queued = self.queued(&format!("/workers/{role}")).await?;
+        Ok(queued
+            .into_iter()
+            .map(|each| Candidate {
+                role: role.to_owned(),
+                elected: each.holds,
+                since: each.since,
+                reported: each.noted,
+                worker: serde_json::from_slice(&each.data).ok(),
+                key: each.key,
+            })
+            .collect())
     }
 
-    /// One look at the lock and the generation, setting the watches if they are not set.
-    async fn look(&mut self) -> Result<Option<Lost>, ZkError> {
-        let client = self.session.client();
-        let lock = self.lock.lock_path();
-        let (lock, generation) = if self.armed.is_some() {
-            tokio::try_join!(client.check_stat(lock), client.check_stat("/generation"))?
-        } else {
-            let (lock, generation) = tokio::try_join!(
-                client.check_and_watch_stat(lock),
-                client.check_and_watch_stat("/generation")
-            )?;
-            self.armed = Some(Box::pin(async move {
-                tokio::select! {
-                    _ = lock.1.changed() => {}
-                    _ = generation.1.changed() => {}
-                }
-            }));
-            (lock.0, generation.0)
+    /// The elected worker of every role whose name begins with `prefix`, by role. A role that nobody stands for is left
+    /// out.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub async fn elected(&self, prefix: &str) -> Result<Vec<Candidate>, LockError> {
+        self.sync().await?;
+        self.must_stand().await?;
+        let mut roles = match self.again(|| self.client().list_children("/workers")).await {
+            Ok(roles) => roles,
+            Err(ZkError::NoNode) => Vec::new(),
+            Err(source) => return Err(self.lock_error("/workers", source)),
         };
-        Ok(self.judge(lock, generation))
-    }
-
-    fn judge(&self, lock: Option<Stat>, generation: Option<Stat>) -> Option<Lost> {
-        if lock.is_none_or(|stat| stat.czxid != self.fence.czxid) {
-            return Some(Lost::Deleted);
+        roles.retain(|role| role.starts_with(prefix) && is_name(role));
+        roles.sort_unstable();
+        let mut elected = Vec::new();
+        for role in roles {
+            elected.extend(self.candidates(&role).await?.into_iter().find(|each| each.elected));
         }
-        if generation.is_none_or(|stat| stat.mzxid != self.generation_mzxid) {
-            return Some(Lost::Generation);
-        }
-        None
+        Ok(elected)
     }
 }

@@ -1,5 +1,6 @@
 //! One ZooKeeper ensemble, seen from one environment: a session below `/superset/<env>`, reading its tree, writing
-//! an edit, electing the active worker of a role, the generation, pause and requests for a resync.
+//! an edit, following a subtree, locks and the election of a role's active worker, registrations, the generation, pause
+//! and requests for a resync.
 //!
 //! Knows nothing of Superset, of SQL or of the queue.
 //!
@@ -8,8 +9,9 @@
 //!   read stands in [`Snapshot::unreadable`], a lost session is an error.
 //! - [`Session::write`] changes a path only from the state that the caller expected, and happens once: every part
 //!   is one multi with its edit record, and after an unknown outcome that record tells whether it happened.
-//! - A later [`Leadership`] of a role has the higher fence, and [`Leadership::lost`] resolves before the server can
-//!   expire the session.
+//! - A later [`Held`] of a lock or a role has the higher fence, and [`Held::lost`] resolves before the server can expire
+//!   the session.
+//! - Whatever becomes of a connection or of a dropped call, no znode of ours stays behind in a lock's queue.
 //!
 //! # Assumptions
 //! - ZooKeeper 3.6 or later. Writers that are not ours may write at any time; those that delete and create a znode
@@ -21,6 +23,8 @@ mod control;
 mod elect;
 mod follow;
 mod generation;
+mod held;
+mod lock;
 mod read;
 mod register;
 mod session;
@@ -28,9 +32,13 @@ mod write;
 
 pub use config::{AclEntry, Acls, Auth, BadConfig, Config, FollowConfig, Sasl, Secret, Tls, ZkRoot};
 pub use control::{ControlError, Pause, PauseWatch, ResyncRequest};
-pub use elect::{ElectError, Leadership, Lost};
+pub use elect::{Candidate, Reporter, Worker};
 pub use follow::{Elsewhere, Follower};
 pub use generation::GenerationError;
+pub use held::{Held, Lost, Note};
+pub use lock::{
+    Holder, Kind, LockError, LockState, Mode, ParseStyleError, ParseTokenError, Queued, Style, Token,
+};
 pub use read::{Found, ReadError, Snapshot};
 pub use register::{Gone, RegisterError, Registration};
 pub use session::{Advice, ConnectError, Session, SessionEnd};

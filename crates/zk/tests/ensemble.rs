@@ -9,6 +9,8 @@ mod control;
 mod elect;
 #[path = "ensemble/follow.rs"]
 mod follow;
+#[path = "ensemble/lock.rs"]
+mod lock;
 #[path = "ensemble/proxy.rs"]
 mod proxy;
 #[path = "ensemble/read.rs"]
