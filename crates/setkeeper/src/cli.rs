@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod discover;
+
+pub(crate) use discover::{Discover, Template};
+
 /// Keeps Apache Superset's configuration in Apache ZooKeeper.
 #[derive(Debug, Parser)]
 #[command(name = "setkeeper", version, about, after_help = EXAMPLES, max_term_width = 110, propagate_version = true)]
@@ -15,8 +19,8 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// How results are printed
-    #[arg(long, short = 'o', global = true, value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t = Form::Table)]
+    pub(crate) output: Form,
     /// How logs are written to standard error; RUST_LOG chooses what
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log: LogFormat,
@@ -37,8 +41,36 @@ Examples:
 Exit codes: 0 done · 1 failed · 2 differences or findings · 64 usage · 69 a server cannot be reached
   78 configuration";
 
-/// How results are printed.
+/// What `-o` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// For people
+    Table,
+    /// For scripts
+    Json,
+    /// An upstream of nginx (`discover` only)
+    Nginx,
+    /// A backend of HAProxy (`discover` only)
+    Haproxy,
+    /// Endpoints of Envoy (`discover` only)
+    Envoy,
+    /// Targets of Prometheus (`discover` only)
+    Prometheus,
+}
+
+impl Form {
+    /// The form in which every command prints; `None` if only `discover` knows it.
+    pub(crate) fn plain(self) -> Option<Output> {
+        match self {
+            Form::Table => Some(Output::Table),
+            Form::Json => Some(Output::Json),
+            Form::Nginx | Form::Haproxy | Form::Envoy | Form::Prometheus => None,
+        }
+    }
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
     /// For people.
     Table,
@@ -102,6 +134,12 @@ pub(crate) enum Command {
     /// Show each stage's position and lag, and what is pending, rejected or frozen
     #[command(after_help = STATUS_EXAMPLES)]
     Status,
+    /// Print who is registered as a service
+    #[command(after_help = discover::DISCOVER_EXAMPLES)]
+    Discover(Discover),
+    /// Files that are made of templates over services, settings and documents
+    #[command(subcommand)]
+    Template(Template),
     /// Check the configuration and every connection; all faults at once
     #[command(after_help = "Example:\n  setkeeper check -o json    exit code 2 if anything is wrong")]
     Check,

@@ -2,7 +2,7 @@
 
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Output};
 use crate::config::{self, Config, ConfigError, Needs};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -10,6 +10,7 @@ use crate::output;
 mod ask;
 mod assets;
 mod check;
+mod discover;
 mod operate;
 mod plan;
 mod refuse;
@@ -21,7 +22,15 @@ mod wait;
 /// # Errors
 /// [`Failure`], to be printed once.
 pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
-    let format = cli.output;
+    let form = cli.output;
+    let format = match form.plain() {
+        Some(format) => format,
+        None if matches!(cli.command, Command::Discover(_)) => Output::Table,
+        None => {
+            let text = "this command prints a table or JSON; nginx, haproxy, envoy and prometheus are for `discover`";
+            return Err(Failure::new(Exit::Usage, text));
+        }
+    };
     match &cli.command {
         Command::Config => {
             output::raw(config::EXAMPLE.as_bytes());
@@ -56,6 +65,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Status => ask::status(&config, format).await,
         Command::Verify { head } => ask::verify(&config, format, head.as_deref()).await,
         Command::Check => check::check(&config, format).await,
+        Command::Discover(given) => discover::discover(&config, form, given).await,
+        Command::Template(given) => discover::template(config, given).await,
         Command::Approve(approve) => operate::approve(&config, format, approve).await,
         Command::Pause(pause) => operate::pause(&config, format, pause).await,
         Command::Resume => operate::resume(&config, format).await,
@@ -67,12 +78,9 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
 /// Only what reads or writes a metadata database needs its secrets.
 fn needs(command: &Command) -> Needs {
     match command {
-        Command::Run
-        | Command::Apply
-        | Command::InitDb
-        | Command::Status
-        | Command::Check
-        | Command::Approve(_) => Needs::Targets,
+        Command::Run | Command::Apply | Command::InitDb | Command::Approve(_) => Needs::Targets,
+        // A machine that only keeps files has no target.
+        Command::Status | Command::Check => Needs::TargetsIfAny,
         Command::Watch
         | Command::Audit
         | Command::Init
@@ -82,6 +90,8 @@ fn needs(command: &Command) -> Needs {
         | Command::Ls(_)
         | Command::Rm(_)
         | Command::History(_)
+        | Command::Discover(_)
+        | Command::Template(_)
         | Command::Verify { .. }
         | Command::Pause(_)
         | Command::Resume

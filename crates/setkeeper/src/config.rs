@@ -15,6 +15,7 @@ use figment::value::Dict;
 mod mean;
 mod raw;
 mod source;
+mod template;
 
 pub(crate) use source::Source;
 
@@ -24,6 +25,8 @@ pub(crate) enum Needs {
     /// The ensemble, the queue, the audit: no target's secret is read, so that it need not be on this machine, and
     /// there may be no target at all.
     Ensemble,
+    /// The targets that there are, with their secrets.
+    TargetsIfAny,
     /// At least one target, with its secrets.
     Targets,
 }
@@ -43,7 +46,9 @@ pub(crate) struct Config {
     pub(crate) targets: Vec<Target>,
     /// The audit.
     pub(crate) audit: Audit,
-    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    /// Files that are made of templates.
+    pub(crate) templates: Vec<agent::template::Template>,
+    /// Where `/livez`, `/readyz`, `/metrics` and `/sd` are served.
     pub(crate) listen: SocketAddr,
     /// How long SIGTERM waits for the batch in hand.
     pub(crate) stop_within: Duration,

@@ -1,12 +1,12 @@
-//! `/livez`, `/readyz` and `/metrics` on one port.
+//! `/livez`, `/readyz`, `/metrics` and Prometheus's service discovery on one port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use tokio::net::TcpListener;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::role::Role;
 
 /// Why the port is not served.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,7 @@ pub(crate) async fn serve(
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
+        .route("/sd/prometheus/{service}", get(discover))
         .with_state(Served { health, metrics });
     let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
     let late = async {
@@ -70,7 +72,23 @@ pub(crate) async fn serve(
 async fn ready(State(served): State<Served>) -> impl IntoResponse {
     let ready = served.health.is_ready() && !served.metrics.is_frozen(&served.health);
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(served.health.all()))
+    let mut roles = serde_json::to_value(served.health.all()).expect("our own types have string keys");
+    let files = served.metrics.board().files();
+    if let Some(role) = roles.get_mut(Role::Templates.to_string())
+        && !files.is_empty()
+    {
+        role["files"] = serde_json::to_value(files).expect("our own types have string keys");
+    }
+    (code, Json(roles))
+}
+
+/// The targets of one service, as `http_sd_configs` wants them. While it is not known who is registered the answer is
+/// 503, on which Prometheus keeps the list that it has.
+async fn discover(State(served): State<Served>, Path(service): Path<String>) -> Response {
+    match served.metrics.board().world().service(&service) {
+        Ok(instances) => Json(agent::discover::prometheus(&instances.servers)).into_response(),
+        Err(unknown) => (StatusCode::SERVICE_UNAVAILABLE, format!("{unknown}\n")).into_response(),
+    }
 }
 
 async fn scrape(State(served): State<Served>) -> impl IntoResponse {

@@ -12,6 +12,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::watch;
 
+use agent::discover::Board;
+use agent::template::Condition;
+
 use crate::health::Health;
 use crate::role::Role;
 
@@ -20,6 +23,7 @@ use crate::role::Role;
 pub(crate) struct Metrics {
     watcher: Arc<watcher::Stats>,
     auditor: Arc<auditor::Stats>,
+    board: Board,
     appliers: Mutex<BTreeMap<String, watch::Receiver<applier::Stats>>>,
 }
 
@@ -31,6 +35,16 @@ struct RoleLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TargetLabel {
     target: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServiceLabel {
+    service: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FileLabel {
+    file: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +69,11 @@ impl Metrics {
         Arc::clone(&self.auditor)
     }
 
+    /// Where this process shows who is registered and how its files stand.
+    pub(crate) fn board(&self) -> Board {
+        self.board.clone()
+    }
+
     /// Shows `stats` for the target from now on.
     pub(crate) fn follow_applier(&self, target: &str, stats: watch::Receiver<applier::Stats>) {
         self.appliers.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned(), stats);
@@ -67,6 +86,8 @@ impl Metrics {
         self.add_watcher(registry.sub_registry_with_prefix("watcher"), health);
         self.add_auditor(registry.sub_registry_with_prefix("auditor"), health);
         self.add_appliers(registry.sub_registry_with_prefix("applier"), health);
+        self.add_discovery(registry.sub_registry_with_prefix("discovery"));
+        self.add_files(registry.sub_registry_with_prefix("template"));
         let mut text = String::new();
         encode(&mut text, &registry).expect("writing to a string cannot fail");
         text
@@ -106,6 +127,38 @@ impl Metrics {
     }
 
     /// Of the targets whose applier is active here: what a former term knew is no longer so.
+    fn add_discovery(&self, registry: &mut Registry) {
+        let Some(age) = self.board.age() else { return };
+        let seconds = Gauge::<f64, AtomicU64>::default();
+        seconds.set(age.as_secs_f64());
+        let help = "How long what is known of the services may be out of date; 0 while ZooKeeper is followed";
+        registry.register_with_unit("age", help, Unit::Seconds, seconds);
+        let instances = Family::<ServiceLabel, Gauge>::default();
+        for (service, count) in self.board.world().services() {
+            let label = ServiceLabel { service };
+            instances.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        registry.register("instances", "Instances that are registered", instances);
+    }
+
+    fn add_files(&self, registry: &mut Registry) {
+        let fresh = Family::<FileLabel, Gauge>::default();
+        let failed = Family::<FileLabel, Gauge>::default();
+        let writes = Family::<FileLabel, Counter>::default();
+        let faults = Family::<FileLabel, Counter>::default();
+        for file in self.board.files() {
+            let label = FileLabel { file: file.target };
+            fresh.get_or_create(&label).set((file.state == Condition::Fresh).into());
+            failed.get_or_create(&label).set((file.state == Condition::Failed).into());
+            writes.get_or_create(&label).inc_by(file.writes);
+            faults.get_or_create(&label).inc_by(file.faults);
+        }
+        registry.register("fresh", "1 while the file is as its template says", fresh);
+        registry.register("failed", "1 while the last good file stays and a person must look", failed);
+        registry.register("writes", "Times that the file was replaced", writes);
+        registry.register("faults", "Times that it began to fail", faults);
+    }
+
     fn add_appliers(&self, registry: &mut Registry, health: &Health) {
         let outcomes = Family::<OutcomeLabel, Counter>::default();
         let held = Family::<TargetLabel, Gauge>::default();

@@ -11,7 +11,7 @@ use zk::{Reporter, Session};
 
 use crate::config::{Config, Target};
 use crate::health::Doing;
-use crate::supervisor::{Shared, TermError};
+use crate::supervisor::{Shared, TermError, holder};
 
 /// One role. A role is active in one process of the fleet at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub(crate) enum Role {
     Applier(String),
     /// Both topics → the audit database.
     Auditor,
+    /// Registrations → whoever asks over HTTP; in every process, not elected.
+    Discovery,
+    /// The same, and the files of the configured templates.
+    Templates,
 }
 
 /// A worker at work.
@@ -42,14 +46,19 @@ impl fmt::Display for Role {
             Role::Watcher => f.write_str("watcher"),
             Role::Applier(target) => write!(f, "applier-{target}"),
             Role::Auditor => f.write_str("auditor"),
+            Role::Discovery => f.write_str("discovery"),
+            Role::Templates => f.write_str("templates"),
         }
     }
 }
 
 impl Role {
-    /// The folder below `workers` where the role is elected.
-    pub(crate) fn election(&self) -> String {
-        self.to_string()
+    /// The folder below `workers` where the role is elected; `None` of one that every process plays for itself.
+    pub(crate) fn election(&self) -> Option<String> {
+        match self {
+            Role::Watcher | Role::Applier(_) | Role::Auditor => Some(self.to_string()),
+            Role::Discovery | Role::Templates => None,
+        }
     }
 
     /// Whether `setkeeper pause` stops it. The watcher and the auditor go on: what happens meanwhile is recorded.
@@ -64,8 +73,37 @@ impl Role {
             Role::Watcher => Box::pin(watcher_term(shared, term, stop)),
             Role::Applier(target) => Box::pin(applier_term(shared, target, term, stop)),
             Role::Auditor => Box::pin(auditor_term(shared, term, stop)),
+            Role::Discovery | Role::Templates => Box::pin(self.run_alone(shared, term.session, stop)),
         }
     }
+}
+
+impl Role {
+    /// Runs the worker of a role that is not elected until `stop` or its own end.
+    pub(crate) async fn run_alone(
+        &self,
+        shared: &Shared,
+        session: Session,
+        stop: CancellationToken,
+    ) -> Result<(), TermError> {
+        let config = agent::discover::Config {
+            templates: if *self == Role::Templates { shared.config.templates.clone() } else { Vec::new() },
+            name: report_name(),
+            holder: holder(),
+            report_every: Duration::from_secs(1),
+        };
+        let worker = agent::discover::Discovery::new(config, session, shared.metrics.board());
+        shared.health.set(&self.to_string(), Doing::Running);
+        let failed =
+            |error: agent::discover::Error| TermError::new(&error, error.advice() == zk::Advice::Stop);
+        worker.run(stop).await.map(|agent::discover::Stopped::Asked| ()).map_err(failed)
+    }
+}
+
+/// What this process calls its report: a name that ZooKeeper and people can read, and that no other process has.
+fn report_name() -> String {
+    let name = holder().replace(" pid ", "-");
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' }).collect()
 }
 
 /// A failure that may pass by itself.

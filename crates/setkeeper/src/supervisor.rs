@@ -107,8 +107,11 @@ async fn term(shared: &Shared, role: &Role, stop: &CancellationToken) -> Result<
     let Some(session) = or_stop(stop, connecting).await else { return Ok(()) };
     let session = session.map_err(|error| TermError::new(&error, error.advice() == zk::Advice::Stop))?;
     let name = role.to_string();
+    let Some(election) = role.election() else {
+        return role.run_alone(shared, session, stop.clone()).await;
+    };
     shared.health.set(&name, Doing::Standby);
-    let Some(elected) = or_stop(stop, session.elect(&role.election(), &holder())).await else {
+    let Some(elected) = or_stop(stop, session.elect(&election, &holder())).await else {
         return Ok(());
     };
     let (mut leadership, reporter) =
@@ -221,7 +224,7 @@ fn describe(pause: &PauseWatch) -> Option<String> {
 }
 
 /// Host and pid, for whoever looks at the lock znode.
-fn holder() -> String {
+pub(crate) fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{} pid {}", host.trim(), std::process::id())
 }

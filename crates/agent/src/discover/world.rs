@@ -152,6 +152,19 @@ impl World {
         self.branches.get(&root).map(Arc::as_ref)
     }
 
+    /// The services that somebody is registered for, and how many instances each has, those that are not understood
+    /// too.
+    #[must_use]
+    pub fn services(&self) -> BTreeMap<String, usize> {
+        let mut services = BTreeMap::new();
+        for (path, _) in self.branch(Root::Services).into_iter().flat_map(|branch| branch.below("")) {
+            if let Some((service, _)) = path.split_once('/') {
+                *services.entry(service.to_owned()).or_default() += 1;
+            }
+        }
+        services
+    }
+
     /// The registered instances of a service.
     ///
     /// # Errors

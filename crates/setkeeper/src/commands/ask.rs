@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::assets::parse_path;
+use super::discover::{self, FileStatus};
 use super::existing_queue;
 use crate::cli::{History, Output};
 use crate::config::Config;
@@ -183,6 +184,7 @@ struct Status {
     stages: Vec<Stage>,
     pending: Vec<Pending>,
     audit: Option<AuditStatus>,
+    files: Vec<FileStatus>,
     troubles: Vec<String>,
     /// Whether one of the troubles is a server that cannot be reached.
     #[serde(skip)]
@@ -243,6 +245,19 @@ impl Status {
                 Ok(paused) => self.paused = paused,
                 Err(error) => self.trouble(&error),
             }
+            self.files(&session).await;
+        }
+    }
+
+    /// The files of templates, on all machines.
+    async fn files(&mut self, session: &zk::Session) {
+        match discover::files(session).await {
+            Ok(files) => self.files = files,
+            Err(error) => return self.trouble(&error),
+        }
+        for failed in self.files.iter().filter(|file| file.has_failed()) {
+            let why = failed.file.reason.as_deref().unwrap_or_default();
+            self.troubles.push(format!("the file {} kept by {}: {why}", failed.file.target, failed.holder));
         }
     }
 
@@ -399,6 +414,9 @@ impl Printed for Status {
                 ]
             });
             parts.push(table(&["pending", "target", "path", "since", "why"], rows));
+        }
+        if !self.files.is_empty() {
+            parts.push(FileStatus::table(&self.files));
         }
         if let Some(audit) = &self.audit {
             parts.push(format!("audit: {} live paths, head {}", audit.live, audit.head));

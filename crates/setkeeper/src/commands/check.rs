@@ -71,6 +71,22 @@ impl Report {
         }
     }
 
+    fn template(&mut self, template: &agent::template::Template) {
+        let what = format!("template {}", template.target.display());
+        let roots = match template.check() {
+            Ok(roots) => roots,
+            Err(fault) => return self.bad(&what, &fault),
+        };
+        let folder = template.target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let says = format!("the folder {} is not there; make it", folder.display());
+            self.0.push(Looked { what, fine: false, says });
+            return;
+        }
+        let folders: Vec<&str> = roots.iter().map(|root| root.folder()).collect();
+        self.fine(&what, format!("{}: looks into {}", template.source, folders.join(", ")));
+    }
+
     async fn audit(&mut self, config: &Config) {
         match config.audit.database.connect_existing().await {
             Ok(database) => self.fine("audit", database.label()),
@@ -88,10 +104,17 @@ pub(super) async fn check(config: &Config, output: Output) -> Result<Exit, Failu
     report.fine("configuration", "read");
     report.zookeeper(config).await;
     report.queue(config).await;
+    if config.targets.is_empty() && config.templates.is_empty() {
+        let says = "none is configured; add a [[target]] with name, url and secret_key".to_owned();
+        report.0.push(Looked { what: "target".to_owned(), fine: false, says });
+    }
     for target in &config.targets {
         report.target(target).await;
     }
     report.audit(config).await;
+    for template in &config.templates {
+        report.template(template);
+    }
     output::print(output, &report);
     Ok(if report.0.iter().all(|looked| looked.fine) { Exit::Done } else { Exit::Found })
 }

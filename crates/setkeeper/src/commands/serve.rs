@@ -1,4 +1,4 @@
-//! `run`, `watch`, `apply` and `audit`: the workers, until SIGTERM.
+//! `run`, `watch`, `apply`, `audit` and `template run`: the workers, until SIGTERM.
 
 use std::sync::Arc;
 
@@ -25,16 +25,21 @@ pub(super) enum Roles {
     Appliers,
     /// The auditor.
     Auditor,
+    /// The files of the templates.
+    Templates,
 }
 
 impl Roles {
     fn of(self, config: &Config) -> Vec<Role> {
         let appliers = || config.targets.iter().map(|target| Role::Applier(target.name.clone()));
         match self {
-            Roles::All => [Role::Watcher, Role::Auditor].into_iter().chain(appliers()).collect(),
+            Roles::All => {
+                [Role::Watcher, Role::Auditor, Role::Discovery].into_iter().chain(appliers()).collect()
+            }
             Roles::Watcher => vec![Role::Watcher],
             Roles::Appliers => appliers().collect(),
             Roles::Auditor => vec![Role::Auditor],
+            Roles::Templates => vec![Role::Templates],
         }
     }
 }
@@ -43,7 +48,9 @@ impl Roles {
 pub(super) async fn run(config: Config, roles: Roles) -> Result<Exit, Failure> {
     let stop = CancellationToken::new();
     let listener = http::listen(config.listen).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
-    make_state_folder(&config)?;
+    if roles != Roles::Templates {
+        make_state_folder(&config)?;
+    }
     stop_on_signals(&stop)?;
     let roles = roles.of(&config);
     let shared =

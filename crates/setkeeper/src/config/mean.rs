@@ -20,7 +20,7 @@ struct Batch {
 }
 
 /// Collects faults, so that one does not hide the next.
-struct Reading<'a> {
+pub(super) struct Reading<'a> {
     base: &'a Path,
     state: &'a Path,
     needs: Needs,
@@ -85,6 +85,7 @@ impl Reading<'_> {
             queue: self.queue(&raw.queue),
             targets,
             audit: self.audit(&raw.audit, batch, sql),
+            templates: self.templates(&raw.template),
             listen: self.listen(raw.http.listen.as_deref()),
             stop_within: self.duration(
                 "run.stop_within",
@@ -100,7 +101,7 @@ impl Reading<'_> {
         }
     }
 
-    fn fault(&mut self, key: &str, what: &str) {
+    pub(super) fn fault(&mut self, key: &str, what: &str) {
         self.faults.push(Fault { key: key.to_owned(), what: what.to_owned() });
     }
 
@@ -324,11 +325,11 @@ impl Reading<'_> {
         kinds
     }
 
-    fn path(&self, text: &str) -> PathBuf {
+    pub(super) fn path(&self, text: &str) -> PathBuf {
         self.base.join(text)
     }
 
-    fn duration(&mut self, key: &str, text: Option<&str>, default: Duration) -> Duration {
+    pub(super) fn duration(&mut self, key: &str, text: Option<&str>, default: Duration) -> Duration {
         let Some(text) = text else { return default };
         match humantime::parse_duration(text) {
             Ok(duration) if !duration.is_zero() => duration,
@@ -339,13 +340,16 @@ impl Reading<'_> {
         }
     }
 
-    fn durations<const N: usize>(&mut self, all: [(&str, &Option<String>, &mut Duration); N]) {
+    pub(super) fn durations<const N: usize>(&mut self, all: [(&str, &Option<String>, &mut Duration); N]) {
         for (key, text, place) in all {
             *place = self.duration(key, text.as_deref(), *place);
         }
     }
 
-    fn counts<T: Copy + Default + PartialEq, const N: usize>(&mut self, all: [(&str, Option<T>, &mut T); N]) {
+    pub(super) fn counts<T: Copy + Default + PartialEq, const N: usize>(
+        &mut self,
+        all: [(&str, Option<T>, &mut T); N],
+    ) {
         for (key, value, place) in all {
             *place = self.at_least_1(key, value, *place);
         }
@@ -407,7 +411,7 @@ impl Reading<'_> {
     /// A secret of a target, `None` where the command at hand does without.
     fn target_secret(&mut self, key: &str, reference: Option<&str>) -> Option<String> {
         match self.needs {
-            Needs::Targets => self.secret(key, reference),
+            Needs::Targets | Needs::TargetsIfAny => self.secret(key, reference),
             Needs::Ensemble => None,
         }
     }

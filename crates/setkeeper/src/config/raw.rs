@@ -8,6 +8,8 @@ use figment::{Figment, Metadata};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::template::RawTemplate;
+
 /// `setkeeper.toml`. `config/setkeeper.toml` describes every key.
 #[derive(Debug, Clone)]
 pub(crate) struct Raw {
@@ -18,14 +20,27 @@ pub(crate) struct Raw {
     pub(super) sql: Sql,
     pub(super) target: Vec<Target>,
     pub(super) audit: Audit,
+    pub(super) template: Vec<RawTemplate>,
     pub(super) deletes: Deletes,
     pub(super) projects: BTreeMap<String, Project>,
     pub(super) http: Http,
     pub(super) run: Run,
 }
 
-const SECTIONS: [&str; 11] =
-    ["env", "zookeeper", "watcher", "queue", "sql", "target", "audit", "deletes", "projects", "http", "run"];
+const SECTIONS: [&str; 12] = [
+    "env",
+    "zookeeper",
+    "watcher",
+    "queue",
+    "sql",
+    "target",
+    "audit",
+    "template",
+    "deletes",
+    "projects",
+    "http",
+    "run",
+];
 
 /// What was read, and what is wrong with it.
 #[derive(Debug)]
@@ -53,6 +68,7 @@ pub(super) fn read(figment: &Figment, file: &str) -> Result<Read, Vec<String>> {
         sql: reading.section("sql").unwrap_or_default(),
         target: reading.section("target").unwrap_or_default(),
         audit: reading.section("audit").unwrap_or_default(),
+        template: reading.section("template").unwrap_or_default(),
         deletes: reading.section("deletes").unwrap_or_default(),
         projects: reading.section("projects").unwrap_or_default(),
         http: reading.section("http").unwrap_or_default(),

@@ -170,3 +170,35 @@ fn who_only_talks_to_zookeeper_needs_no_target_and_no_secret_of_one() {
     assert!(read_for(Needs::Ensemble, &absent, &[]).is_ok());
     assert!(read_for(Needs::Ensemble, "env = \"prod\"\n[zookeeper]\nconnect = \"zk1\"", &[]).is_ok());
 }
+
+#[test]
+fn the_faults_of_templates_are_told_all_at_once() {
+    let text = format!(
+        "{GOOD}\n[[template]]\nsource = \"builtin:apache\"\ntarget = \"/etc/x/\"\nmode = \"0999\"\nretry = \"soon\"\n\
+         [[template]]\nsource = \"a.j2\"\ntarget = \"x\"\nreload = \"a 'b\"\nvalidate = []\nfuel = 0\n\
+         [[template]]\nsource = \"a.j2\"\ntarget = \"x\"\n"
+    );
+    expect_test::expect![[r#"
+        setkeeper.toml: template[0].target: is no file; write the path of the file that is to be made
+        setkeeper.toml: template[0].source: `builtin:apache` is none of `builtin:nginx`, `builtin:haproxy`, `builtin:envoy`
+        setkeeper.toml: template[0].mode: `0999` is no file mode; write one like "0644"
+        setkeeper.toml: template[0].retry: `soon` is no duration; write one like 500ms, 6s or 10m
+        setkeeper.toml: template[1].fuel: must be at least 1
+        setkeeper.toml: template[1].validate: is no command; write a list like ["nginx", "-t"] or a text with its quotes closed; no shell runs it
+        setkeeper.toml: template[1].reload: is no command; write a list like ["nginx", "-t"] or a text with its quotes closed; no shell runs it
+        setkeeper.toml: template[2].target: another template writes that file; each has its own"#]].assert_eq(&faults(&text));
+    let told = faults(&format!("{GOOD}\n[[template]]\nsource = \"a\"\ntarget = \"b\"\nreload = 7\n"));
+    assert!(told.contains("a list of words or a text"), "{told}");
+}
+
+#[test]
+fn a_template_has_defaults_for_all_but_source_and_target() {
+    let text = format!(
+        "{GOOD}\n[[template]]\nsource = \"a.j2\"\ntarget = \"x\"\nvars = {{ service = \"s\", n = 2 }}\n"
+    );
+    let template = read(&text, &[]).expect("a configuration").templates.remove(0);
+    assert_eq!(template.target, Path::new("/etc/setkeeper/x"));
+    assert_eq!(template.source.to_string(), "/etc/setkeeper/a.j2");
+    assert_eq!((template.mode, template.min_interval.as_secs(), template.retry.as_secs()), (0o644, 1, 10));
+    assert_eq!(template.vars, serde_json::json!({"service": "s", "n": 2}));
+}
