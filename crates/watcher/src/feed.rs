@@ -110,6 +110,7 @@ pub(crate) struct Bounds {
     pub(crate) broken_max: Duration,
     pub(crate) reads_in_flight: usize,
     pub(crate) batch_max: usize,
+    pub(crate) deletes_max: usize,
     pub(crate) events_max: usize,
 }
 
@@ -243,7 +244,12 @@ impl Feed {
 
     fn streaming(&self, high: Zxid, now: Now) -> State {
         State::Streaming(Box::new(Streaming {
-            stream: Stream::new(high, self.bounds.reads_in_flight, self.bounds.batch_max),
+            stream: Stream::new(
+                high,
+                self.bounds.reads_in_flight,
+                self.bounds.batch_max,
+                self.bounds.deletes_max,
+            ),
             beat: Beat::Due(now.monotonic),
             reconcile_at: now.monotonic + self.bounds.reconcile_every,
         }))

@@ -73,12 +73,15 @@ pub(crate) fn compare(known: &Tree, live: &Live, cut: &Cut) -> Result<Gap, Behin
         };
         let before = known.get(&path);
         let relation = relate(&path, before, node)?;
+        let is_deleted_later = cut.deleted_later.contains(&path);
         if let (Relation::Reborn, Some(old)) = (relation, before)
-            && !cut.deleted_later.contains(&path)
+            && !is_deleted_later
         {
             gap.ended.insert(path.clone(), *old);
         }
-        if node.mzxid > cut.at {
+        // Of a life that began before the cut, the stream has no event but of what was set behind it.
+        let has_begun = relation == Relation::Reborn && Zxid(node.czxid) <= cut.at && !is_deleted_later;
+        if node.mzxid > cut.at && !has_begun {
             continue;
         }
         match relation {
@@ -122,27 +125,36 @@ struct Group<'a> {
 /// The Txns that close the gap, ascending by zxid: `edits` are those that are not on record yet, ascending, and
 /// `gap.ended` holds confirmed paths only.
 ///
-/// Each edit becomes a Txn of all that it lists, as in the stream. Deletes that no edit lists come last, together
-/// with the lives that began meanwhile (so that the applier can see a move), unless that would be too large.
+/// Each edit becomes a Txn of all that it lists, as in the stream; only the deletes of one whose put was moved on travel
+/// with the put that stands. Deletes that no edit lists come last, together with the lives that began meanwhile (so that
+/// the applier can see a move), unless that would be too large.
 pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, limits: Limits) -> Vec<Txn> {
     let mut groups: BTreeMap<Zxid, Group<'_>> = BTreeMap::new();
     let mut ended = gap.ended.clone();
-    for edit in edits {
+    let homes = homes(live, gap, edits);
+    let mut moved: BTreeMap<Zxid, Vec<Change>> = BTreeMap::new();
+    for (edit, home) in edits.iter().zip(&homes) {
         let group = groups.entry(edit.zxid).or_default();
         group.edit = Some(edit);
         for listed in &edit.edit.changes {
-            match (listed.op, live.nodes.get(&listed.path)) {
-                (EditOp::Put, Some(seen)) if seen.node.mzxid >= edit.zxid => {
+            match (listed.op, live.nodes.get(&listed.path), home) {
+                (EditOp::Put, Some(seen), _) if stands(edit, seen) => {
                     group.changes.push(put(&listed.path, seen, Some(edit)));
                     group.puts.insert(&listed.path);
                 }
-                (EditOp::Put, _) => {}
-                (EditOp::Delete, _) => {
+                (EditOp::Put, _, _) | (EditOp::Delete, _, Home::Last) => {}
+                (EditOp::Delete, _, Home::Own) => {
                     let node = ended.remove(&listed.path);
                     group.changes.extend(node.map(|node| delete(&listed.path, &node, ByEdit::Yes)));
                 }
+                (EditOp::Delete, _, Home::Edit(zxid)) => {
+                    let node = ended.remove(&listed.path);
+                    let change = node.map(|node| delete(&listed.path, &node, ByEdit::No));
+                    moved.entry(*zxid).or_default().extend(change);
+                }
             }
         }
+        group.changes.extend(moved.remove(&edit.zxid).into_iter().flatten());
     }
     for path in &gap.puts {
         let Some(seen) = live.nodes.get(path) else { continue };
@@ -160,6 +172,52 @@ pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, 
             .map(|changes| txn(moment.upper, Group { changes, ..Group::default() }, live, moment)),
     );
     txns
+}
+
+/// Whether what the edit put somewhere, or a later version of it, stands there.
+fn stands(edit: &SeenEdit, seen: &Seen) -> bool {
+    seen.node.mzxid >= edit.zxid && Zxid(seen.node.czxid) <= edit.zxid
+}
+
+/// Which record the deletes of an edit travel in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Home {
+    /// The edit's own.
+    Own,
+    /// That of a later edit.
+    Edit(Zxid),
+    /// The last one.
+    Last,
+}
+
+/// The home of each edit's deletes. An edit that moved something to where it was moved on from has nothing to put: its
+/// deletes in a record of their own would be no move but the end of the rows. So they go where the last of what it put
+/// may have arrived.
+fn homes(live: &Live, gap: &Gap, edits: &[SeenEdit]) -> Vec<Home> {
+    let listed: BTreeSet<&ZnodePath> =
+        edits.iter().flat_map(|edit| &edit.edit.changes).map(|listed| &listed.path).collect();
+    let has_strangers = gap.born.iter().any(|path| !listed.contains(path));
+    // Of the edits behind the one at hand, the first that deletes a path, and where what stood there may have arrived.
+    let mut behind: BTreeMap<&ZnodePath, Option<Home>> = BTreeMap::new();
+    let mut homes = Vec::new();
+    for edit in edits.iter().rev() {
+        let (mut own, mut onward) = (false, None);
+        for listed in edit.edit.changes.iter().filter(|listed| listed.op == EditOp::Put) {
+            if live.nodes.get(&listed.path).is_some_and(|seen| stands(edit, seen)) {
+                own = true;
+            } else {
+                let unlisted = has_strangers.then_some(Home::Last);
+                onward = onward.max(behind.get(&listed.path).copied().unwrap_or(unlisted));
+            }
+        }
+        homes.push(onward.unwrap_or(Home::Own));
+        let arrived = onward.or(own.then_some(Home::Edit(edit.zxid)));
+        for listed in edit.edit.changes.iter().filter(|listed| listed.op == EditOp::Delete) {
+            behind.insert(&listed.path, arrived);
+        }
+    }
+    homes.reverse();
+    homes
 }
 
 /// Takes the lives that began out of their groups and puts them with the deletes, if all of it fits one record;
@@ -217,7 +275,7 @@ pub(crate) fn resync(
 ) -> Vec<Record> {
     let all = Gap {
         puts: live.nodes.keys().cloned().collect(),
-        born: BTreeSet::new(),
+        born: gap.born.clone(),
         ended: gap.ended.clone(),
         missed_versions: 0,
     };

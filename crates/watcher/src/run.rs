@@ -29,7 +29,8 @@ pub struct Config {
     pub broken_max: Duration,
     /// Reads sent ahead of their replies.
     pub reads_in_flight: usize,
-    /// Events that are judged together at most while deletes and puts come in one after the other.
+    /// Events that are judged together at most while deletes and puts come in one after the other; no transaction is cut
+    /// for it, and one that may begin with deletes is looked for as far as `coupled_changes`.
     pub batch_max: usize,
     /// Events that may wait for their reads; of more, all are dropped and the whole tree is compared instead.
     pub events_max: usize,
@@ -294,6 +295,7 @@ impl Watcher {
             broken_max: self.config.broken_max,
             reads_in_flight: self.config.reads_in_flight,
             batch_max: self.config.batch_max,
+            deletes_max: self.config.coupled_changes,
             events_max: self.config.events_max,
         };
         let mut term = Term {

@@ -6,7 +6,7 @@
 //! when its first answer came, goes on while it holds deletes whose companions may stand behind it, and ends only
 //! between two slots that do not share a transaction.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use change::{Change, Millis, Node, Op, Record, Tree, Txn, ZnodePath, Zxid};
 
@@ -79,14 +79,28 @@ pub(crate) struct Stream {
     covered: usize,
     /// The highest zxid met.
     high: Zxid,
+    /// Deletes that wait for the record of a put.
+    owed: Vec<Owed>,
     reads_in_flight: usize,
     batch_max: usize,
+    deletes_max: usize,
     counts: Counts,
 }
 
+/// Deletes beside puts that were gone before they could be read. What was moved may have been moved on, so they travel
+/// with the end of where it was last: in a record of their own they would be no move but the end of the rows.
+#[derive(Debug)]
+struct Owed {
+    /// The paths at which the puts stood; an event of the end of each is still waiting.
+    until: BTreeSet<ZnodePath>,
+    /// The deletes.
+    ends: Vec<Change>,
+}
+
 impl Stream {
-    /// An empty stream that begins after `high`.
-    pub(crate) fn new(high: Zxid, reads_in_flight: usize, batch_max: usize) -> Stream {
+    /// An empty stream that begins after `high`. A batch has `batch_max` slots unless a transaction goes on behind it;
+    /// of one in which a delete may, so many as `deletes_max`.
+    pub(crate) fn new(high: Zxid, reads_in_flight: usize, batch_max: usize, deletes_max: usize) -> Stream {
         Stream {
             slots: VecDeque::new(),
             asked: 0,
@@ -95,8 +109,10 @@ impl Stream {
             scanned: 0,
             covered: 0,
             high,
+            owed: Vec::new(),
             reads_in_flight,
             batch_max,
+            deletes_max: deletes_max.max(batch_max),
             counts: Counts::default(),
         }
     }
@@ -153,15 +169,17 @@ impl Stream {
 
     /// The records of every batch that is complete, already folded into `known`.
     pub(crate) fn take(&mut self, known: &mut Tree, now: Millis) -> Result<Vec<Record>, Behind> {
-        let mut records = Vec::new();
+        let owed = std::mem::take(&mut self.owed);
+        let mut sink = Sink { known, now, records: Vec::new(), owed };
         while let Some(count) = self.complete() {
             let batch: Vec<Slot> = self.slots.drain(..count).collect();
             self.asked -= count;
             self.answered -= count;
             (self.until, self.scanned, self.covered) = (0, 0, 0);
-            self.judge(&batch, known, now, &mut records)?;
+            self.judge(&batch, &mut sink)?;
         }
-        Ok(records)
+        self.owed = sink.owed;
+        Ok(sink.records)
     }
 
     /// How many slots the open batch has, if it may close.
@@ -177,20 +195,31 @@ impl Stream {
             if self.answered < self.until {
                 return None;
             }
-            let Some(next) = self.slots.get(self.until) else { return Some(self.until) };
-            if self.until >= self.batch_max {
-                return Some(self.until);
+            match self.goes_on()? {
+                true => self.until += 1,
+                false => return Some(self.until),
             }
-            match (&next.what, mzxid(next)) {
-                (What::Edit(_), _) => return Some(self.until),
-                (What::Deleted(_), _) => self.until += 1,
-                (What::Created(_) | What::Set(_), None) if next.answer.is_none() => return None,
-                (What::Created(_) | What::Set(_), mzxid_next) => {
-                    if mzxid_next.is_none() || mzxid_next != mzxid(&self.slots[self.until - 1]) {
-                        return Some(self.until);
-                    }
-                    self.until += 1;
-                }
+        }
+    }
+
+    /// Whether the slot behind the open batch may share a transaction with the batch's last. `None`: its answer will
+    /// tell.
+    fn goes_on(&self) -> Option<bool> {
+        let (Some(last), Some(next)) = (self.slots.get(self.until - 1), self.slots.get(self.until)) else {
+            return Some(false);
+        };
+        if let (Some(last), Some(its)) = (last.zxid, next.zxid) {
+            return Some(last == its && !matches!(next.what, What::Edit(_)));
+        }
+        match (&next.what, mzxid(next)) {
+            (What::Edit(_), _) => Some(false),
+            (What::Deleted(_), _) => Some(self.until < self.deletes_max),
+            (What::Created(_) | What::Set(_), None) if next.answer.is_none() => None,
+            (What::Created(_) | What::Set(_), next) => {
+                // At the bound, the put may be the other half of a delete just before it.
+                let is_bound = (self.batch_max..self.deletes_max).contains(&self.until);
+                let is_half = is_bound && matches!(last.what, What::Deleted(_));
+                Some(is_half || next.is_some() && next == mzxid(last))
             }
         }
     }
@@ -217,34 +246,36 @@ impl Stream {
         }
     }
 
-    fn judge(
-        &mut self,
-        batch: &[Slot],
-        known: &mut Tree,
-        now: Millis,
-        records: &mut Vec<Record>,
-    ) -> Result<(), Behind> {
+    fn judge(&mut self, batch: &[Slot], sink: &mut Sink<'_>) -> Result<(), Behind> {
         let mut run = Run::default();
         let mut at = 0;
         while let Some(slot) = batch.get(at) {
+            if run.ends_before(slot) {
+                run.finish(self.high, Later { batch: &batch[at..], queue: &self.slots }, sink);
+            }
             at += 1;
+            let later = Later { batch: &batch[at..], queue: &self.slots };
             let What::Edit(name) = &slot.what else {
-                run.add(slot, known, now, records, &mut self.counts)?;
+                run.add(slot, later, sink, &mut self.counts)?;
                 continue;
             };
             let Some(edit) = parse_edit(name, slot) else {
                 self.counts.bad_edits += 1;
                 continue;
             };
-            run.finish(known, now, self.high, records);
-            let gathered = gather::gather(edit, slot.zxid, &batch[at..], known, &mut self.counts)?;
+            let gathered = gather::gather(edit, slot.zxid, later, sink.known, &mut self.counts)?;
+            let (slots, rest) = later.batch.split_at(gathered.slots);
             at += gathered.slots;
-            let txn = Txn { seen: now, ..gathered.txn };
+            let mut txn = Txn { seen: sink.now, ..gathered.txn };
+            for slot in slots {
+                txn.changes.extend(sink.pay(slot));
+            }
+            sink.owe(&mut txn, gathered.gone, Later { batch: rest, queue: &self.slots });
             self.high = self.high.max(txn.zxid);
-            push(txn, known, records);
+            sink.push(txn);
         }
-        run.finish(known, now, self.high, records);
-        let zxids = records.iter().filter_map(|record| match record {
+        run.finish(self.high, Later { batch: &[], queue: &self.slots }, sink);
+        let zxids = sink.records.iter().filter_map(|record| match record {
             Record::Txn(txn) => Some(txn.zxid),
             Record::Term(_) | Record::ResyncBegin(_) | Record::ResyncEnd(_) => None,
         });
@@ -253,10 +284,68 @@ impl Stream {
     }
 }
 
-fn push(txn: Txn, known: &mut Tree, records: &mut Vec<Record>) {
-    let record = Record::Txn(txn);
-    known.fold(&record);
-    records.push(record);
+/// The slots behind one. Whatever was sent before the reply to its read is among them, so a delete that is not has not
+/// happened before the read.
+#[derive(Clone, Copy)]
+struct Later<'a> {
+    /// Those of its batch.
+    batch: &'a [Slot],
+    /// Those behind the batch.
+    queue: &'a VecDeque<Slot>,
+}
+
+impl<'a> Later<'a> {
+    fn slots(self) -> impl Iterator<Item = &'a Slot> {
+        self.batch.iter().chain(self.queue)
+    }
+
+    fn deletes(self, path: &ZnodePath) -> bool {
+        self.slots().any(|slot| matches!(&slot.what, What::Deleted(its) if its == path))
+    }
+}
+
+/// Where records go.
+struct Sink<'a> {
+    known: &'a mut Tree,
+    now: Millis,
+    records: Vec<Record>,
+    owed: Vec<Owed>,
+}
+
+impl Sink<'_> {
+    fn push(&mut self, txn: Txn) {
+        let record = Record::Txn(txn);
+        self.known.fold(&record);
+        self.records.push(record);
+    }
+
+    /// Takes the deletes out of a record if puts beside them are gone and something was put since: that may be where
+    /// what they are the other half of went.
+    fn owe(&mut self, txn: &mut Txn, gone: BTreeSet<ZnodePath>, later: Later<'_>) {
+        let until: BTreeSet<ZnodePath> = gone.into_iter().filter(|path| later.deletes(path)).collect();
+        let is_put = |slot: &Slot| matches!(slot.what, What::Created(_) | What::Set(_));
+        if until.is_empty() || !later.slots().any(is_put) {
+            return;
+        }
+        let is_end =
+            |change: &mut Change| matches!(change.op, Op::Delete { .. }) && !until.contains(&change.path);
+        let ends = txn.changes.extract_if(.., is_end);
+        // An edit that lists them has a record of its own, without them.
+        let ends: Vec<Change> = ends.map(|end| Change { op: Op::Delete { by_edit: false }, ..end }).collect();
+        if !ends.is_empty() {
+            self.owed.push(Owed { until, ends });
+        }
+    }
+
+    /// The deletes that have waited for this slot, and for no other one any more, unless they are on record by now.
+    fn pay(&mut self, slot: &Slot) -> Vec<Change> {
+        let What::Deleted(path) = &slot.what else { return Vec::new() };
+        for debt in &mut self.owed {
+            debt.until.remove(path);
+        }
+        let due = self.owed.extract_if(.., |debt| debt.until.is_empty()).flat_map(|debt| debt.ends);
+        due.filter(|end| self.known.get(&end.path).is_some_and(|node| node.czxid >= end.czxid)).collect()
+    }
 }
 
 fn found(slot: &Slot) -> Option<&Seen> {
@@ -292,50 +381,65 @@ struct Run {
     now: BTreeMap<ZnodePath, Option<Node>>,
     /// The event zxid of the latest, where the server tells it.
     zxid: Option<Zxid>,
+    /// Where something was put that had gone again before the read.
+    gone: BTreeSet<ZnodePath>,
 }
 
 impl Run {
+    /// Whether the slot is of another transaction for sure.
+    fn ends_before(&self, slot: &Slot) -> bool {
+        matches!(slot.what, What::Edit(_)) || self.zxid.is_some() && slot.zxid != self.zxid
+    }
+
     fn add(
         &mut self,
         slot: &Slot,
-        known: &mut Tree,
-        now: Millis,
-        records: &mut Vec<Record>,
+        later: Later<'_>,
+        sink: &mut Sink<'_>,
         counts: &mut Counts,
     ) -> Result<(), Behind> {
-        if self.zxid.is_some() && slot.zxid != self.zxid {
-            self.finish(known, now, Zxid(i64::MIN), records);
-        }
         self.zxid = slot.zxid;
         let path = match &slot.what {
             What::Created(path) | What::Set(path) | What::Deleted(path) => path,
             What::Edit(_) => return Ok(()),
         };
-        let before = self.now.get(path).copied().unwrap_or_else(|| known.get(path).copied());
-        let judged = judge(slot, path, before, counts)?;
-        if judged.is_empty() {
-            return Ok(());
+        let zxid = slot.zxid.or(slot.answer.as_ref().and_then(|answer| answer.upper));
+        let paid = sink.pay(slot).into_iter().map(|change| Judged { change, at: None, zxid });
+        self.take(paid.collect(), later, sink);
+        let before = self.now.get(path).copied().unwrap_or_else(|| sink.known.get(path).copied());
+        self.take(judge(slot, path, before, later, counts)?, later, sink);
+        let reply = slot.answer.as_ref().map(|answer| &answer.reply);
+        if !matches!(slot.what, What::Deleted(_)) && reply == Some(&Reply::Gone) {
+            self.gone.insert(path.clone());
         }
+        Ok(())
+    }
+
+    fn take(&mut self, judged: Vec<Judged>, later: Later<'_>, sink: &mut Sink<'_>) {
         // A record holds one put and one delete of a path at most, the delete first.
-        let puts_only = judged.iter().all(|one| matches!(one.change.op, Op::Put { .. }));
-        if self.now.get(path).is_some_and(|node| node.is_some() || !puts_only) {
-            self.finish(known, now, Zxid(i64::MIN), records);
+        let is_taken = |one: &Judged| {
+            let is_put = matches!(one.change.op, Op::Put { .. });
+            self.now.get(&one.change.path).is_some_and(|node| node.is_some() || !is_put)
+        };
+        if judged.iter().any(is_taken) {
+            self.finish(Zxid(i64::MIN), later, sink);
         }
         for one in judged {
             let node = match one.change.op {
                 Op::Put { version, mzxid, .. } => Some(Node { czxid: one.change.czxid, mzxid, version }),
                 Op::Delete { .. } => None,
             };
-            self.now.insert(path.clone(), node);
+            self.now.insert(one.change.path.clone(), node);
             self.changes.push(one);
         }
-        Ok(())
     }
 
     /// Makes the run's records: one for all of it if it holds a delete (the feed cannot tell which of the puts
     /// came with it, and the applier has to see a move whole), else one for each transaction.
-    fn finish(&mut self, known: &mut Tree, now: Millis, high: Zxid, records: &mut Vec<Record>) {
+    fn finish(&mut self, high: Zxid, later: Later<'_>, sink: &mut Sink<'_>) {
         self.now.clear();
+        self.zxid = None;
+        let gone = std::mem::take(&mut self.gone);
         let changes = std::mem::take(&mut self.changes);
         let has_delete = changes.iter().any(|one| matches!(one.change.op, Op::Delete { .. }));
         let mut txns: BTreeMap<Zxid, Vec<Judged>> = BTreeMap::new();
@@ -345,9 +449,15 @@ impl Run {
             txns.entry(zxid).or_default().push(one);
         }
         for (zxid, changes) in txns {
-            let committed = changes.iter().filter_map(|one| one.at).max().unwrap_or(now);
+            let committed = changes.iter().filter_map(|one| one.at).max().unwrap_or(sink.now);
             let changes = changes.into_iter().map(|one| one.change).collect();
-            push(Txn { zxid, committed, seen: now, resync: None, edit: None, changes }, known, records);
+            let mut txn = Txn { zxid, committed, seen: sink.now, resync: None, edit: None, changes };
+            if has_delete {
+                sink.owe(&mut txn, gone.clone(), later);
+            }
+            if !txn.changes.is_empty() {
+                sink.push(txn);
+            }
         }
     }
 }
@@ -357,6 +467,7 @@ fn judge(
     slot: &Slot,
     path: &ZnodePath,
     known: Option<Node>,
+    later: Later<'_>,
     counts: &mut Counts,
 ) -> Result<Vec<Judged>, Behind> {
     let Some(answer) = &slot.answer else { return Ok(Vec::new()) };
@@ -378,7 +489,7 @@ fn judge(
     Ok(match (relate(path, known.as_ref(), seen.node)?, &slot.what) {
         (Relation::Same, _) => Vec::new(),
         // The delete between the two lives follows as an event of its own.
-        (Relation::Reborn, What::Set(_)) => Vec::new(),
+        (Relation::Reborn, What::Set(_)) if later.deletes(path) => Vec::new(),
         (Relation::Reborn, What::Deleted(_)) => {
             counts.missed_versions += u64::from(seen.node.version.unsigned_abs());
             known.iter().map(end).chain([write()]).collect()

@@ -11,6 +11,7 @@ fn bounds() -> Bounds {
         broken_max: Duration::from_secs(60),
         reads_in_flight: 64,
         batch_max: 512,
+        deletes_max: 2_000,
         events_max: 1_000,
     }
 }

@@ -240,3 +240,92 @@ fn what_the_stream_brings_by_itself_is_left_to_it() {
     assert_eq!(names(gap.ended.keys().collect()), ["gone", "reborn"]);
     assert_eq!(names(gap.missing(&standing).iter().collect()), ["gone"]);
 }
+
+#[test]
+fn a_life_that_began_before_the_cut_is_put_at_once_although_it_was_set_behind_it() {
+    // The stream has an event of the set alone: the delete and the create came before it.
+    let standing = live("a 5.1@9");
+    let cut = Cut { at: Zxid(7), deleted_later: BTreeSet::new() };
+    let gap = compare(&tree("a 3.0@3"), &standing, &cut).expect("no other history");
+    assert_eq!(gap.puts.iter().map(ZnodePath::name).collect::<Vec<_>>(), ["a"]);
+    // Unless the stream has the delete as well.
+    let cut = Cut { at: Zxid(7), deleted_later: [path("a")].into() };
+    let gap = compare(&tree("a 3.0@3"), &standing, &cut).expect("no other history");
+    assert_eq!(gap.puts, BTreeSet::new());
+}
+
+#[test]
+fn what_was_moved_twice_meanwhile_is_deleted_where_it_is_put_at_last() {
+    let edits = "e1@7 put b del a\ne2@8 put c del b";
+    check(
+        "a 1.0@1",
+        "c 8.0@8",
+        edits,
+        10,
+        expect![[r#"
+        7 e1: 
+        8 e2: put c 8.0@8 by edit, del a 1
+    "#]],
+    );
+    check(
+        "a 1.0@1",
+        "d 9.0@9",
+        &format!("{edits}\ne3@9 put d del c"),
+        10,
+        expect![[r#"
+        7 e1: 
+        8 e2: 
+        9 e3: put d 9.0@9 by edit, del a 1
+    "#]],
+    );
+    // The second move is a stranger's.
+    check(
+        "a 1.0@1",
+        "c 8.0@8",
+        "e1@7 put b del a",
+        10,
+        expect![[r#"
+        7 e1: 
+        99: del a 1, put c 8.0@8
+    "#]],
+    );
+}
+
+#[test]
+fn a_move_whose_place_was_taken_by_another_one_ends_where_it_went_on_to() {
+    check(
+        "a 1.0@1 x 2.0@2",
+        "b 9.0@9 c 8.0@8",
+        "e1@7 put b del a\ne2@8 put c del b\ne3@9 put b del x",
+        10,
+        expect![[r#"
+        7 e1: 
+        8 e2: put c 8.0@8 by edit, del a 1
+        9 e3: put b 9.0@9 by edit, del x 2 by edit
+    "#]],
+    );
+}
+
+#[test]
+fn a_delete_stays_with_its_edit_if_what_the_edit_put_was_plainly_deleted_later() {
+    check(
+        "a 1.0@1",
+        "",
+        "e1@7 put b del a\ne2@8 del b",
+        10,
+        expect![[r#"
+        7 e1: del a 1 by edit
+        8 e2: 
+    "#]],
+    );
+    check(
+        "a 1.0@1 x 1.0@1",
+        "x 1.1@9",
+        "e1@7 put b del a",
+        10,
+        expect![[r#"
+        7 e1: del a 1 by edit
+        9: put x 1.1@9
+    "#]],
+    );
+}

@@ -1,16 +1,18 @@
 //! One edit and the slots of its multi, made into one [`Txn`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use change::{Change, EditOp, Millis, Tree, Txn, ZnodePath, Zxid};
 
-use super::{Counts, Slot, What, found};
+use super::{Counts, Later, Slot, What, found};
 use crate::seen::{Behind, ByEdit, Relation, Reply, Seen, SeenEdit, delete, is_bare_folder, put, relate};
 
 /// An edit's Txn and how many slots behind its own it took.
 pub(super) struct Gathered {
     pub(super) txn: Txn,
     pub(super) slots: usize,
+    /// Where the edit's puts do not stand any more, or a later life does.
+    pub(super) gone: BTreeSet<ZnodePath>,
 }
 
 /// How many slots behind the edit's own may belong to its multi: the run of slots at paths that it lists.
@@ -44,15 +46,15 @@ enum Part {
 pub(super) fn gather(
     edit: SeenEdit,
     zxid: Option<Zxid>,
-    rest: &[Slot],
+    rest: Later<'_>,
     known: &Tree,
     counts: &mut Counts,
 ) -> Result<Gathered, Behind> {
     let ops = listed(&edit);
     let mut changes = Vec::new();
     let mut taken: BTreeMap<&ZnodePath, Option<&Seen>> = BTreeMap::new();
-    let mut slots = 0;
-    for slot in &rest[..reach(&edit, zxid, rest.iter())] {
+    let (mut slots, mut gone) = (0, BTreeSet::new());
+    for slot in &rest.batch[..reach(&edit, zxid, rest.batch.iter())] {
         let (What::Created(path) | What::Set(path) | What::Deleted(path)) = &slot.what else { break };
         let part = match (ops.get(path), taken.get(path)) {
             (None, _) if found(slot).is_some_and(|seen| is_bare_folder(path, seen)) => {
@@ -60,7 +62,13 @@ pub(super) fn gather(
             }
             (None, _) => Part::Stranger,
             (Some(EditOp::Put), Some(first)) => again(slot, *first),
-            (Some(EditOp::Put), None) => listed_put(slot, path, &edit, known, counts)?,
+            (Some(EditOp::Put), None) => {
+                let later = Later { batch: &rest.batch[slots + 1..], ..rest };
+                if is_gone(slot, &edit) {
+                    gone.insert(path.clone());
+                }
+                listed_put(slot, path, &edit, later, known, counts)?
+            }
             (Some(EditOp::Delete), Some(_)) => Part::Stranger,
             (Some(EditOp::Delete), None) => listed_delete(slot, path, known),
         };
@@ -73,7 +81,16 @@ pub(super) fn gather(
     }
     let (zxid, committed) = (edit.zxid, edit.at);
     let txn = Txn { zxid, committed, seen: Millis(0), resync: None, edit: Some(edit.edit), changes };
-    Ok(Gathered { txn, slots })
+    Ok(Gathered { txn, slots, gone })
+}
+
+/// Whether what the edit put there had ended before the read.
+fn is_gone(slot: &Slot, edit: &SeenEdit) -> bool {
+    match slot.answer.as_ref().map(|answer| &answer.reply) {
+        Some(Reply::Gone) => true,
+        Some(Reply::Found(seen)) => Zxid(seen.node.czxid) > edit.zxid,
+        Some(Reply::Forbidden | Reply::Lost) | None => false,
+    }
 }
 
 /// A listed path for the second time: of the same multi if it was set twice there, so that both reads are equal.
@@ -86,6 +103,7 @@ fn listed_put(
     slot: &Slot,
     path: &ZnodePath,
     edit: &SeenEdit,
+    later: Later<'_>,
     known: &Tree,
     counts: &mut Counts,
 ) -> Result<Part, Behind> {
@@ -100,7 +118,7 @@ fn listed_put(
         return Ok(Part::Stranger);
     }
     // Deleted and created again after the edit: both follow as events of their own.
-    if relation == Relation::Reborn && !of_this_multi && matches!(slot.what, What::Set(_)) {
+    if is_gone(slot, edit) && later.deletes(path) {
         return Ok(Part::Changes(Vec::new()));
     }
     if let Relation::Later { missed } = relation {

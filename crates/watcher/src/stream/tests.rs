@@ -70,9 +70,9 @@ fn print(record: &Record) -> String {
     format!("{}{edit}: {}", txn.zxid.0, changes.join(", "))
 }
 
-fn run(script: &str, bounds: (usize, usize)) -> Result<(String, Stream), Behind> {
+fn run(script: &str, bounds: (usize, usize, usize)) -> Result<(String, Stream), Behind> {
     let mut known = Tree::default();
-    let mut stream = Stream::new(Zxid(1), bounds.0, bounds.1);
+    let mut stream = Stream::new(Zxid(1), bounds.0, bounds.1, bounds.2);
     let mut out = String::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -108,7 +108,7 @@ fn run(script: &str, bounds: (usize, usize)) -> Result<(String, Stream), Behind>
 }
 
 fn check(script: &str, expected: Expect) {
-    let (out, stream) = run(script, (64, 512)).expect("no other history");
+    let (out, stream) = run(script, (64, 512, 2_000)).expect("no other history");
     expected.assert_eq(&out);
     assert!(stream.is_idle(), "every event has been dealt with");
 }
@@ -132,7 +132,7 @@ fn a_version_that_is_on_record_makes_nothing() {
 fn an_inner_znode_makes_nothing_unless_it_holds_bytes() {
     let mut known = Tree::default();
     for (bytes, records) in [("", 0), ("x", 1)] {
-        let mut stream = Stream::new(Zxid(1), 64, 512);
+        let mut stream = Stream::new(Zxid(1), 64, 512, 2_000);
         stream.event(What::Created(path("assets/m")), None);
         assert!(stream.ask().is_some());
         let reply = Reply::Found(seen(node("5.0@5"), bytes.as_bytes()));
@@ -337,20 +337,20 @@ fn with_zxids_in_the_events_a_delete_has_its_own_and_strangers_multis_stay_whole
 fn another_history_is_told_from_an_older_read() {
     for (known, live) in [("5.2@9", "5.1@7"), ("5.2@9", "4.7@12"), ("5.2@9", "5.2@11"), ("5.2@9", "5.3@8")] {
         let script = format!("known a {known} \n set a \n {live}");
-        assert!(run(&script, (64, 512)).is_err(), "{known} then {live}");
+        assert!(run(&script, (64, 512, 2_000)).is_err(), "{known} then {live}");
     }
 }
 
 #[test]
 fn unread_versions_are_counted() {
     let (_, mut stream) =
-        run("known a 5.0@5 \n set a \n 5.4@9 \n new b \n 10.2@12", (64, 512)).expect("fine");
+        run("known a 5.0@5 \n set a \n 5.4@9 \n new b \n 10.2@12", (64, 512, 2_000)).expect("fine");
     assert_eq!(stream.take_counts().missed_versions, 5);
 }
 
 #[test]
 fn no_more_reads_are_in_flight_than_allowed() {
-    let mut stream = Stream::new(Zxid(1), 2, 512);
+    let mut stream = Stream::new(Zxid(1), 2, 512, 2_000);
     ["a", "b", "c"].iter().for_each(|name| stream.event(What::Created(path(name)), None));
     assert_eq!(std::iter::from_fn(|| stream.ask()).count(), 2);
     stream.answer(Answer { reply: Reply::Gone, upper: None });
@@ -362,11 +362,155 @@ fn a_batch_of_deletes_ends_at_its_bound() {
     let (out, _) = run(
         "known a 1.0@1 \n known b 2.0@2 \n known c 3.0@3 \n known d 3.0@3
          del a \n del b \n del c \n del d \n gone 4 \n gone 5",
-        (64, 2),
+        (64, 2, 2),
     )
     .expect("no other history");
     expect![[r#"
         5: del a 1, del b 2
     "#]]
     .assert_eq(&out);
+}
+
+#[test]
+fn a_set_of_a_later_life_is_put_if_no_delete_follows() {
+    check(
+        "known a 3.0@3 \n set a \n 5.1@9",
+        expect![[r#"
+        9: put a 5.1@9
+    "#]],
+    );
+    check(
+        "known a 3.0@3 \n edit e1 \n set a \n is e1@9 put a \n 5.1@9",
+        expect![[r#"
+        9 e1: put a 5.1@9 by edit
+    "#]],
+    );
+}
+
+#[test]
+fn what_is_moved_twice_before_it_is_read_is_deleted_where_it_is_put_at_last() {
+    check(
+        "known a 1.0@1 \n edit e1 \n new b \n del a \n edit e2 \n new c \n del b
+         is e1@10 put b del a \n gone \n gone \n is e2@11 put c del b \n 11.0@11 \n gone",
+        expect![[r#"
+            10 e1: 
+            11 e2: put c 11.0@11 by edit, del a 1
+        "#]],
+    );
+    // The edit that moves it on is not read yet when the first one is judged.
+    check(
+        "known a 1.0@1 \n edit e1 \n del a \n new b \n is e1@10 put b del a \n edit e2 \n del b \n new c
+         gone \n gone \n is e2@11 put c del b \n gone \n 11.0@11",
+        expect![[r#"
+            10 e1: 
+            11 e2: put c 11.0@11 by edit, del a 1
+        "#]],
+    );
+    // The second move is a stranger's, in either order.
+    check(
+        "known a 1.0@1 \n edit e1 \n new b \n del a \n new c \n del b
+         is e1@10 put b del a \n gone \n gone \n 11.0@11 \n gone 11",
+        expect![[r#"
+            10 e1: 
+            11: put c 11.0@11, del a 1
+        "#]],
+    );
+    check(
+        "known a 1.0@1 \n edit e1 \n new b \n del a \n del b \n new c
+         is e1@10 put b del a \n gone \n gone \n gone 11 \n 11.0@11",
+        expect![[r#"
+            10 e1: 
+            11: del a 1, put c 11.0@11
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_moved_thrice_before_it_is_read_is_deleted_where_it_is_put_at_last() {
+    check(
+        "known a 1.0@1 \n edit e1 \n new b \n del a \n edit e2 \n new c \n del b \n edit e3 \n new d \n del c
+         is e1@10 put b del a \n gone \n gone \n is e2@11 put c del b \n gone \n gone
+         is e3@12 put d del c \n 12.0@12 \n gone",
+        expect![[r#"
+            10 e1: 
+            11 e2: 
+            12 e3: put d 12.0@12 by edit, del a 1
+        "#]],
+    );
+}
+
+#[test]
+fn a_delete_stays_with_its_edit_if_nothing_is_put_behind_it() {
+    check(
+        "known a 1.0@1 \n edit e1 \n new b \n del a \n edit e2 \n del b
+         is e1@10 put b del a \n gone \n gone \n is e2@11 del b \n gone",
+        expect![[r#"
+            10 e1: del a 1 by edit
+            11 e2: 
+        "#]],
+    );
+}
+
+#[test]
+fn the_place_that_a_move_has_left_may_be_taken_by_another_one() {
+    check(
+        "known a 1.0@1 \n known x 2.0@2
+         edit e1 \n new b \n del a \n edit e2 \n new c \n del b \n edit e3 \n new b \n del x
+         is e1@10 put b del a \n 12.0@12 \n gone \n is e2@11 put c del b \n 11.0@11 \n 12.0@12
+         is e3@12 put b del x \n 12.0@12 \n gone",
+        expect![[r#"
+            10 e1: 
+            11 e2: put c 11.0@11 by edit, del a 1
+            12 e3: put b 12.0@12 by edit, del x 2 by edit
+        "#]],
+    );
+}
+
+#[test]
+fn no_transaction_is_cut_at_the_bound_of_a_batch() {
+    let bounded = |script: &str, expected: Expect| {
+        let (out, stream) = run(script, (64, 2, 5)).expect("no other history");
+        expected.assert_eq(&out);
+        assert!(stream.is_idle(), "every event has been dealt with");
+    };
+    // A move by a stranger: the delete is the last that fits.
+    bounded(
+        "known a 1.0@1 \n new x \n del a \n new b \n new c \n 5.0@5 \n gone 9 \n 9.0@9 \n 10.0@10",
+        expect![[r#"
+            9: put x 5.0@5, del a 1, put b 9.0@9
+            10: put c 10.0@10
+        "#]],
+    );
+    bounded(
+        "known a 1.0@1 \n new x \n new b \n del a \n 5.0@5 \n 9.0@9 \n gone 9",
+        expect![[r#"
+            9: put x 5.0@5, put b 9.0@9, del a 1
+        "#]],
+    );
+    bounded(
+        "new a \n new b \n new c \n 5.0@5 \n 6.0@6 \n 6.0@6",
+        expect![[r#"
+            5: put a 5.0@5
+            6: put b 6.0@6, put c 6.0@6
+        "#]],
+    );
+    // Where the events tell their transactions, only those.
+    bounded(
+        "known a 1.0@1 \n new#5 x \n del#9 a \n new#9 b \n del#10 b \n 5.0@5 \n gone \n gone \n gone",
+        expect![[r#"
+            5: put x 5.0@5
+            9: del a 1
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_stranger_moved_and_an_edit_moved_on_is_deleted_where_it_is_put_at_last() {
+    check(
+        "known a 1.0@1 \n new b \n del a \n edit e2 \n new c \n del b
+         gone \n gone 10 \n is e2@11 put c del b \n 11.0@11 \n gone",
+        expect![[r#"
+            11 e2: put c 11.0@11 by edit, del a 1
+        "#]],
+    );
 }

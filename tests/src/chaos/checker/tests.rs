@@ -156,6 +156,11 @@ fn a_delete_that_nobody_made_is_found() {
     names(&[Claim::Deletes], |evidence| evidence.journal[2].n = 1);
     // A move is none.
     names(&[Claim::Deletes], |evidence| evidence.journal[2].done = Done::Moved);
+    // Two are none either.
+    names(&[Claim::Deletes], |evidence| {
+        evidence.journal[2].done = Done::Moved;
+        evidence.journal[3].done = Done::Moved;
+    });
     // Nor is one after the row was there again.
     names(&[Claim::Deletes], |evidence| evidence.journal[2].n = 5);
 }
