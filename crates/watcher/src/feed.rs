@@ -59,7 +59,7 @@ pub(crate) enum Connection {
 /// What the feed wants done, in order.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Output {
-    /// Append these records. They are folded into the tree already.
+    /// Append these records. The feed's tree has them in it already.
     Append(Vec<Record>),
     /// Write the canary.
     Beat,
@@ -90,6 +90,8 @@ pub(crate) enum Why {
     Requested,
     /// More events wait than may: comparing the trees is cheaper than working them off.
     Overflow,
+    /// The queue was full, so nothing was taken in.
+    Full,
 }
 
 /// The two clocks.

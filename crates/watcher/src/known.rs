@@ -115,8 +115,7 @@ impl Known {
         self.note(record);
     }
 
-    /// Folds a record into the tree that is about to be appended; [`Known::appended`] follows.
-    pub(crate) fn absorb(&mut self, record: &Record) {
+    fn absorb(&mut self, record: &Record) {
         if let Record::ResyncEnd(_) = record {
             let before: BTreeSet<ZnodePath> = self.tree.nodes().keys().cloned().collect();
             self.tree.fold(record);
@@ -126,10 +125,11 @@ impl Known {
         }
     }
 
-    /// Takes note of a record of ours that was appended and that the tree has in it already.
+    /// Folds a record of ours, once it was appended and not before: a checkpoint never says more than the log.
     pub(crate) fn appended(&mut self, record: &Record, next: Position) {
         self.position = next;
         self.unsaved += 1;
+        self.absorb(record);
         self.note(record);
     }
 
@@ -175,13 +175,19 @@ impl Known {
         (self.whole, self.edits, self.open) = (false, None, None);
     }
 
-    /// How many records the checkpoint is behind; none while a resync is open, because a fold that starts inside it
-    /// would not know what the resync has put.
+    /// How many records the checkpoint is behind for which it is worth saving: none while a resync is open, because a
+    /// fold that starts inside it does not know what the resync has put, and cannot end it.
     pub(crate) fn unsaved(&self) -> usize {
         if self.open.is_some() { 0 } else { self.unsaved }
     }
 
-    /// The next checkpoint.
+    /// Whether the checkpoint is behind at all.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.unsaved > 0
+    }
+
+    /// The next checkpoint. One that is taken inside a resync costs a term that begins there another resync, unless the
+    /// tree was whole before.
     pub(crate) fn checkpoint(&self) -> Values {
         let head = CheckpointV1 {
             v: 1,

@@ -15,8 +15,8 @@
 //! # Assumptions
 //! - The session is the watcher's own, without one-shot watches on the environment's root, and may read every watched
 //!   path: ZooKeeper sends no events of znodes that it may not read. What is refused is counted, never taken for gone.
-//! - While the queue is full the watcher takes in nothing, and the client library buffers the events without a bound;
-//!   what is too much afterwards is dropped for a comparison of the whole tree.
+//! - While the queue is full the watcher takes in nothing: it gives up its watch, and compares the whole tree once there
+//!   is room.
 //!
 //! # What survives a crash
 //! The log is the known tree: [`change::Tree`] folded over `changes`. Its checkpoint stands in the queue's

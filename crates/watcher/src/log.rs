@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use change::{Fence, Generation, Millis, Record, Term, Topic, wire};
-use queue::{AppendError, NewEntry, Position, Queue, ReadError, StoreError};
+use queue::{AppendError, Appended, NewEntry, Position, Queue, ReadError, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::canary::Canary;
@@ -49,10 +49,38 @@ pub(crate) struct Begin {
     pub(crate) stats: Arc<Stats>,
 }
 
+/// What came of a transaction.
+enum Sent {
+    /// All that was in it was appended.
+    All(Appended),
+    /// Nothing was.
+    Full(Full),
+}
+
+/// The queue is full.
+#[derive(Debug)]
+pub(crate) struct Full {
+    /// Records and bytes that it holds.
+    held: (u64, u64),
+    /// Records and bytes that were to be appended.
+    wanted: (u64, u64),
+}
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Full { held: (records, bytes), .. } = self;
+        write!(
+            f,
+            "the queue is full ({records} records, {bytes} bytes): nothing is taken in until the auditor has recorded \
+             and trimmed them"
+        )
+    }
+}
+
 impl Log {
     /// Begins a term: appends its [`Term`] record, so that no record of an earlier watcher counts behind it, and
     /// only then reads the checkpoint and folds the log up to there.
-    pub(crate) async fn begin(begin: Begin, now: Millis) -> Result<Log, Halt> {
+    pub(crate) async fn begin(begin: Begin, now: Millis, stop: &CancellationToken) -> Result<Log, Halt> {
         let Begin { queue, env, fence, generation, config, stats } = begin;
         let (changes, tree) = (Topic::Changes.name(&env), Topic::Tree.name(&env));
         let before = latest(&queue, &tree).await?;
@@ -70,13 +98,25 @@ impl Log {
         let canary = Canary::default();
         let mut log =
             Log { queue, changes, tree, env, fence, config, stats, known, canary, edits: 0, saved_at };
-        let term = Record::Term(Term { generation, seen: now });
-        let entries = [log.entry(&term)];
-        let appended = log.queue.append(&log.changes, Some(log.queue_fence()), &entries).await;
-        let end = appended.map_err(|source| log.append_error(source))?.end;
+        let term = [Record::Term(Term { generation, seen: now })];
+        let end = loop {
+            match log.send(&term).await? {
+                Sent::All(appended) => break appended.end,
+                Sent::Full(full) => log.make_room(&full, now, stop).await?,
+            }
+        };
         log.phase(Phase::Starting, "reading the log", now).await?;
         log.load(&end).await?;
         Ok(log)
+    }
+
+    /// Saves what the log says, so that it may be trimmed: whoever filled it may have died before it did. Then waits.
+    async fn make_room(&mut self, full: &Full, now: Millis, stop: &CancellationToken) -> Result<(), Halt> {
+        self.phase(Phase::Full, &full.to_string(), now).await?;
+        let end = self.queue.end(&self.changes).await;
+        self.load(&end.map_err(|source| Error::Store { doing: "look for the log's end", source })?).await?;
+        self.save_for_room().await?;
+        self.room(full, stop).await
     }
 
     async fn load(&mut self, end: &Position) -> Result<(), Halt> {
@@ -134,64 +174,77 @@ impl Log {
         Ok(state.filter(|state| state.generation == generation.n).map(|state| state.reason))
     }
 
-    /// Appends records, in as many transactions as the bounds ask for. Waits while the queue is full.
-    ///
-    /// They must be folded into the known tree already.
-    pub(crate) async fn append(&mut self, records: &[Record], stop: &CancellationToken) -> Result<(), Halt> {
-        let mut rest = records;
-        while !rest.is_empty() {
+    /// Appends records, in as many transactions as the bounds ask for, and folds each into the known tree. Returns
+    /// how many, and if that is not all, why.
+    pub(crate) async fn append(&mut self, records: &[Record]) -> Result<(usize, Option<Full>), Error> {
+        let mut done = 0;
+        while let Some(rest) = records.get(done..).filter(|rest| !rest.is_empty()) {
+            Fail::strike(self.config.fail, FailPoint::BeforeAppend);
+            let appended = match self.send(rest).await? {
+                Sent::All(appended) => appended,
+                Sent::Full(full) => return Ok((done, Some(full))),
+            };
+            Fail::strike(self.config.fail, FailPoint::AfterAppend);
+            let Position { log, offset, .. } = self.known.position;
+            if appended.first != offset || appended.end.log != log {
+                return Err(Error::LogChanged);
+            }
+            let count = usize::try_from(appended.end.offset - appended.first).unwrap_or_default();
+            for record in rest.iter().take(count) {
+                self.known.appended(record, appended.end);
+                if let Record::Txn(txn) = record {
+                    add(&self.stats.changes, txn.changes.len() as u64);
+                    self.edits += u64::from(txn.edit.is_some());
+                }
+            }
+            add(&self.stats.appended, count as u64);
+            done += count;
+        }
+        Ok((done, None))
+    }
+
+    /// Appends the first of these records, as many as the bounds of one transaction allow.
+    async fn send(&self, records: &[Record]) -> Result<Sent, Error> {
+        let mut most = self.config.append_records.max(1);
+        loop {
             let mut bytes = 0;
             let mut entries = Vec::new();
-            for record in rest.iter().take(self.config.append_records) {
+            for record in records.iter().take(most) {
                 let entry = self.entry(record);
                 bytes += entry.size();
                 if bytes > self.config.append_bytes && !entries.is_empty() {
+                    bytes -= entry.size();
                     break;
                 }
                 entries.push(entry);
             }
-            let (chunk, later) = rest.split_at(entries.len());
-            self.append_chunk(chunk, &entries, stop).await?;
-            rest = later;
+            let count = entries.len();
+            match self.queue.append(&self.changes, Some(self.queue_fence()), &entries).await {
+                Ok(appended) => return Ok(Sent::All(appended)),
+                // More than the queue may hold at once is sent by parts.
+                Err(AppendError::TooLarge { .. }) if count > 1 => most = count / 2,
+                Err(AppendError::Full { records, bytes: held, .. }) => {
+                    return Ok(Sent::Full(Full { held: (records, held), wanted: (count as u64, bytes) }));
+                }
+                Err(source) => return Err(self.append_error(source)),
+            }
         }
-        Ok(())
     }
 
-    async fn append_chunk(
-        &mut self,
-        records: &[Record],
-        entries: &[NewEntry],
-        stop: &CancellationToken,
-    ) -> Result<(), Halt> {
-        Fail::strike(self.config.fail, FailPoint::BeforeAppend);
-        let bytes = entries.iter().map(NewEntry::size).sum();
-        let appended = loop {
-            match self.queue.append(&self.changes, Some(self.queue_fence()), entries).await {
-                Ok(appended) => break appended,
-                Err(AppendError::Full { .. }) => {}
-                Err(source) => return Err(self.append_error(source).into()),
-            }
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(Halt::Stop),
-                room = self.queue.room(&self.changes, entries.len() as u64, bytes) => {
-                    room.map_err(|source| Error::Store { doing: "wait for room in the queue", source })?;
-                }
-            }
-        };
-        Fail::strike(self.config.fail, FailPoint::AfterAppend);
-        if appended.first != self.known.position.offset || appended.end.log != self.known.position.log {
-            return Err(Error::LogChanged.into());
-        }
-        for record in records {
-            self.known.appended(record, appended.end);
-            if let Record::Txn(txn) = record {
-                add(&self.stats.changes, txn.changes.len() as u64);
-                self.edits += u64::from(txn.edit.is_some());
+    /// Waits until the queue has room for what it did not take.
+    pub(crate) async fn room(&self, full: &Full, stop: &CancellationToken) -> Result<(), Halt> {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(Halt::Stop),
+            room = self.queue.room(&self.changes, full.wanted.0, full.wanted.1) => {
+                Ok(room.map_err(|source| Error::Store { doing: "wait for room in the queue", source })?)
             }
         }
-        add(&self.stats.appended, records.len() as u64);
-        Ok(())
+    }
+
+    /// Saves a checkpoint wherever the log is, so that everything before it may be trimmed.
+    pub(crate) async fn save_for_room(&mut self) -> Result<(), Error> {
+        if self.known.is_behind() { self.save().await } else { Ok(()) }
     }
 
     /// Saves the checkpoint if it is due.

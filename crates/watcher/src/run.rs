@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use change::{Fence, Generation, Millis, wire};
+use change::{Fence, Generation, Millis, Record, Tree, wire};
 use queue::{AppendError, Queue, StoreError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -284,7 +284,7 @@ impl Watcher {
             config: self.config.clone(),
             stats: self.stats(),
         };
-        let log = match Log::begin(begin, clocks().wall).await {
+        let log = match Log::begin(begin, clocks().wall, stop).await {
             Ok(log) => log,
             Err(halt) => return halt,
         };
@@ -303,6 +303,7 @@ impl Watcher {
             generation: self.generation,
             ensemble: Ensemble::new(self.session.clone()),
             feed: Feed::new(bounds, clocks()),
+            tree: log.known.tree.clone(),
             log,
             stats: self.stats(),
             stop: stop.clone(),
@@ -358,6 +359,8 @@ pub(crate) struct Term {
     pub(crate) generation: Generation,
     pub(crate) ensemble: Ensemble,
     pub(crate) feed: Feed,
+    /// The known tree with all in it that is on its way to the log.
+    pub(crate) tree: Tree,
     pub(crate) log: Log,
     pub(crate) stats: Arc<Stats>,
     pub(crate) stop: CancellationToken,
@@ -405,7 +408,7 @@ impl Term {
         let mut outputs = Vec::new();
         // Time goes by in every round: events without a pause must not hold the canary back.
         for input in inputs.into_iter().chain([Input::Time]) {
-            outputs.extend(self.feed.step(input, &mut self.log.known.tree, now));
+            outputs.extend(self.feed.step(input, &mut self.tree, now));
         }
         for read in self.feed.reads() {
             self.ensemble.send(&read);
@@ -435,7 +438,7 @@ impl Term {
         let mut rebuild = None;
         for output in outputs {
             match output {
-                Output::Append(records) => self.log.append(&records, &self.stop).await?,
+                Output::Append(records) => rebuild = self.append(&records).await?.or(rebuild),
                 Output::Beat => self.beat().await?,
                 Output::Lost => self.phase(Phase::Disconnected, "the connection is lost").await?,
                 Output::Rebuild(why) => rebuild = Some(why),
@@ -447,10 +450,32 @@ impl Term {
                 }
             }
         }
-        match rebuild {
-            Some(why) => self.rebuild(why).await,
-            None => Ok(()),
+        while let Some(why) = rebuild {
+            rebuild = self.rebuild(why).await?;
         }
+        Ok(())
+    }
+
+    /// Appends records that the tree has in it already. While the queue is full nothing is taken in: the watch is given
+    /// up, so that no events pile up anywhere, and the whole tree has to be compared afterwards.
+    pub(crate) async fn append(&mut self, records: &[Record]) -> Result<Option<Why>, Halt> {
+        let (mut done, mut full) = self.log.append(records).await?;
+        if full.is_none() {
+            return Ok(None);
+        }
+        if let Err(trouble) = self.ensemble.rest().await {
+            // The rebuild meets it again.
+            self.trouble = Some(format!("{trouble}: {}", trouble.source));
+        }
+        while let Some(reason) = full.take() {
+            tracing::warn!(%reason, "waiting for room");
+            self.phase(Phase::Full, &reason.to_string()).await?;
+            self.log.save_for_room().await?;
+            self.log.room(&reason, &self.stop).await?;
+            let (more, still) = self.log.append(records.get(done..).unwrap_or_default()).await?;
+            (done, full) = (done + more, still);
+        }
+        Ok(Some(Why::Full))
     }
 
     /// Removes old edit records now and then. One that stays behind is removed the next time.

@@ -18,6 +18,8 @@ pub enum Phase {
     Resyncing,
     /// Following the changes.
     Streaming,
+    /// Waiting for room in the queue.
+    Full,
     /// Without a connection.
     Disconnected,
     /// Waiting for a person to look at the ensemble and approve a new generation.

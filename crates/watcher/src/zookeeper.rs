@@ -116,6 +116,17 @@ impl Ensemble {
         Ok(())
     }
 
+    /// Gives up the recursive watch and every outstanding read. The session's own events still come: the canary has a
+    /// watch of its own until the next [`Ensemble::watch`].
+    pub(crate) async fn rest(&mut self) -> Result<(), Trouble> {
+        self.reads.clear();
+        self.beat = None;
+        self.held.clear();
+        let watcher = self.client().watch(CANARY, AddWatchMode::Persistent).await;
+        self.watcher = watcher.map(Some).map_err(|source| Trouble::new("watch the canary alone", source))?;
+        Ok(())
+    }
+
     /// Makes the canary that was just written the beginning of the stream: events before it are dropped, events after
     /// it are held. Its own event comes before its confirmation.
     pub(crate) fn begin_at_canary(&mut self) -> Result<(), Trouble> {

@@ -36,8 +36,9 @@ impl From<Error> for Failed {
 }
 
 impl Term {
-    /// Rebuilds the stream. If the connection breaks meanwhile, the feed stays broken until it is back.
-    pub(super) async fn rebuild(&mut self, why: Why) -> Result<(), Halt> {
+    /// Rebuilds the stream. If the connection breaks meanwhile, the feed stays broken until it is back. Returns why it
+    /// has to be done again at once.
+    pub(super) async fn rebuild(&mut self, why: Why) -> Result<Option<Why>, Halt> {
         match why {
             Why::Reconnect => add(&self.stats.reconnects, 1),
             Why::SilentCanary => {
@@ -45,7 +46,7 @@ impl Term {
                 tracing::warn!("the watch is dead: the canary's event did not come; watching again");
             }
             Why::Overflow => tracing::warn!("more events wait than may; comparing the whole tree instead"),
-            Why::Start | Why::Periodic | Why::Requested => {}
+            Why::Start | Why::Periodic | Why::Requested | Why::Full => {}
         }
         self.phase(Phase::Reconciling, reason(why)).await?;
         let stop = self.stop.clone();
@@ -59,10 +60,12 @@ impl Term {
             Err(failed) => Err(failed),
         };
         match rebuilt {
-            Ok(high) => {
-                self.feed.step(Input::Rebuilt(high), &mut self.log.known.tree, clocks());
-                self.phase(Phase::Streaming, reason(why)).await
+            Ok(Recorded::At(high)) => {
+                self.feed.step(Input::Rebuilt(high), &mut self.tree, clocks());
+                self.phase(Phase::Streaming, reason(why)).await?;
+                Ok(None)
             }
+            Ok(Recorded::Late(why)) => Ok(Some(why)),
             Err(Failed::Halt(halt)) => Err(halt),
             Err(Failed::Trouble(trouble)) if trouble.is_answer() => {
                 let reason = format!("{trouble}: {}", trouble.source);
@@ -73,10 +76,18 @@ impl Term {
                 tracing::warn!(trouble = %text, "ZooKeeper cannot be read; waiting for the connection");
                 self.phase(Phase::Disconnected, &text).await?;
                 self.trouble = Some(text);
-                Ok(())
+                Ok(None)
             }
         }
     }
+}
+
+/// What came of recording what was found.
+enum Recorded {
+    /// The stream goes on from here.
+    At(Zxid),
+    /// The events behind it were given up meanwhile.
+    Late(Why),
 }
 
 /// What a look at the ensemble has found.
@@ -161,7 +172,7 @@ impl Term {
             let reason = format!("the ensemble is not the one on record: {stranger}");
             return Err(Halt::Freeze(reason).into());
         }
-        let last = self.log.canary.acknowledged.map(|last| last.mzxid).max(self.log.known.tree.last_zxid());
+        let last = self.log.canary.acknowledged.map(|last| last.mzxid).max(self.tree.last_zxid());
         let written = self.write_canary().await?;
         match last {
             Some(last) if written <= last && !self.is_broken() => {
@@ -182,8 +193,8 @@ impl Term {
         Ok(zxid)
     }
 
-    /// Appends what was found, and returns from where the stream goes on.
-    async fn record(&mut self, found: Found, why: Why) -> Result<Zxid, Failed> {
+    /// Appends what was found.
+    async fn record(&mut self, found: Found, why: Why) -> Result<Recorded, Failed> {
         let Found { live, gap, mut edits, requests, at } = found;
         self.count(&live, &gap);
         let whole = self.log.known.is_whole(&live.unreadable) && requests.is_empty();
@@ -202,8 +213,8 @@ impl Term {
             }
             reconcile::resync(&live, &gap, &edits, Uuid::new_v4(), moment, limits)
         };
-        records.iter().for_each(|record| self.log.known.absorb(record));
-        self.log.append(&records, &self.stop).await?;
+        records.iter().for_each(|record| self.tree.fold(record));
+        let late = self.append(&records).await?;
         self.ensemble.edits_recorded();
         if !whole {
             self.log.save().await?;
@@ -212,7 +223,7 @@ impl Term {
                 self.ensemble.served(request).await?;
             }
         }
-        Ok(at)
+        Ok(late.map_or(Recorded::At(at), Recorded::Late))
     }
 
     fn count(&self, live: &Live, gap: &Gap) {
@@ -226,7 +237,7 @@ impl Term {
 
     #[cfg(not(feature = "broken"))]
     fn compare(&self, live: &Live, cut: &Cut) -> Result<Gap, crate::seen::Behind> {
-        reconcile::compare(&self.log.known.tree, live, cut)
+        reconcile::compare(&self.tree, live, cut)
     }
 
     #[cfg(not(feature = "broken"))]
@@ -234,7 +245,7 @@ impl Term {
 
     #[cfg(feature = "broken")]
     fn compare(&self, live: &Live, cut: &Cut) -> Result<Gap, crate::seen::Behind> {
-        let mut known = self.log.known.tree.clone();
+        let mut known = self.tree.clone();
         loop {
             match reconcile::compare(&known, live, cut) {
                 Err(behind) if self.is_broken() => {
@@ -267,5 +278,6 @@ fn reason(why: Why) -> &'static str {
         Why::Periodic => "a regular comparison",
         Why::Requested => "a resync was requested",
         Why::Overflow => "too many events were waiting",
+        Why::Full => "the queue was full",
     }
 }

@@ -175,3 +175,26 @@ async fn an_interrupted_resync_deletes_nothing_and_is_made_again() {
     assert_eq!(bench.tree.nodes().len(), 5);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_a_full_queue_did_not_take_is_found_by_the_next_term() {
+    let mut bench = Bench::with_queue(|queue| queue.max_records = 6).await;
+    bench.config.checkpoint_every = Duration::from_secs(3_600);
+    let running = bench.stream().await;
+    for n in 0..3 {
+        bench.put("a", &n.to_string()).await;
+        bench.until_equal().await;
+    }
+    assert_eq!(bench.records.len(), 6, "{:?}", bench.printed());
+    bench.delete("a").await;
+    running.reach(Phase::Full).await;
+    running.stop().await;
+    let topic = change::Topic::Changes.name("test");
+    let saved = watcher::saved(&bench.queue, "test").await.expect("the table");
+    let checkpoint = saved.checkpoint.expect("a checkpoint").offset;
+    bench.queue.trim(&topic, checkpoint, Duration::ZERO, 100).await.expect("a trim");
+    let running = bench.stream().await;
+    bench.until_equal().await;
+    assert!(bench.tree.nodes().is_empty());
+    running.stop().await;
+}
