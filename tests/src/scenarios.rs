@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod command_line;
+mod endpoints;
 mod guard;
 mod lives;
 mod losses;
