@@ -278,7 +278,7 @@ impl Ledger {
     /// What each endpoint that is there has chosen: of one whose newest change was rejected, the last good one.
     pub(crate) fn chosen(&self) -> BTreeMap<String, Chosen> {
         let endpoints = self.entries.iter().filter_map(|(path, entry)| {
-            let Ok(Place::Endpoint { name }) = path.place() else { return None };
+            let name = path.as_str().strip_prefix(ENDPOINTS)?;
             let document = entry.applied.as_ref()?.document.as_deref()?;
             Some((name.to_owned(), asset::parse_chosen(name, document.as_bytes()).ok()?))
         });
@@ -501,6 +501,7 @@ impl<'l> Book<'l> {
 }
 
 const APPROVALS: &str = "control/approvals/";
+const ENDPOINTS: &str = "endpoints/";
 
 /// The project of an asset's path; other paths have none.
 pub(crate) fn project(path: &ZnodePath) -> Option<&str> {

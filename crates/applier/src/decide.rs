@@ -251,6 +251,12 @@ impl Fold<'_> {
                 let want = work::want(document);
                 entry.pending = Some(self.pending(id, want, State::New));
             }
+            Some(Parsed::Other { .. }) if self.refused.contains_key(&id) => {
+                let reason = format!("the database refuses what follows from it: {}", self.refused[&id]);
+                let state = work::Rejection::new(reason).state();
+                self.drafts.push(Draft::new(id.clone(), Cause::Change, verdict(&state)));
+                entry.pending = Some(self.pending(id, Want::Nonsense, state));
+            }
             Some(Parsed::Other { sha256, kept }) => self.store_other(&mut entry, id, sha256, kept),
             Some(Parsed::Rejected(rejection)) => {
                 let state = rejection.clone().state();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use asset::Document;
-use change::{ChangeId, Fence, Millis, Outcome, Verdict, ZnodePath};
+use change::{Cause, ChangeId, Fence, Millis, Outcome, Verdict, ZnodePath};
 use jiff::tz::TimeZone;
 use superset::{Cipher, Schema};
 use time::{Date, PrimitiveDateTime, Time};
@@ -317,8 +317,10 @@ impl Target {
         plan: &Plan,
     ) -> Result<Vec<Outcome>, ApplyError> {
         let is_written = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Applied | Verdict::Deleted);
-        let suspects: Vec<ChangeId> =
-            plan.outcomes.iter().filter(is_written).map(|outcome| outcome.change.clone()).collect();
+        // Of an endpoint and the databases that follow it, one database is the likelier one.
+        let mut written: Vec<&Outcome> = plan.outcomes.iter().filter(is_written).collect();
+        written.sort_by_key(|outcome| outcome.cause != Cause::Reconcile);
+        let suspects: Vec<ChangeId> = written.into_iter().map(|outcome| outcome.change.clone()).collect();
         let refused = |ids: &[ChangeId]| ids.iter().map(|id| (id.clone(), said(error))).collect();
         let alone = suspects.iter().map(std::slice::from_ref).filter(|_| suspects.len() > 1);
         for guilty in alone.chain([suspects.as_slice()]) {

@@ -4,8 +4,8 @@ use asset::Document;
 use change::{Cause, ChangeId, Verdict, ZnodePath};
 
 use super::{Draft, Fold, Shortfall, verdict};
-use crate::book::{Applied, Entry};
-use crate::work::{self, Parsed};
+use crate::book::{Applied, Entry, State};
+use crate::work::{self, Parsed, Rejection};
 
 impl Fold<'_> {
     /// Writes the databases that name an endpoint which the record has changed, as they stand, whatever else is
@@ -35,21 +35,42 @@ impl Fold<'_> {
         document: &Document,
         index: usize,
     ) -> Result<(), Shortfall> {
+        if let Some(refusal) = self.refused.get(&applied.id) {
+            let state = Rejection::new(format!("the database refuses it: {refusal}")).state();
+            self.stay_behind(path, entry, applied, document, state);
+            return Ok(());
+        }
         let before = self.drifted(entry, document)?;
         match self.write(document)? {
-            Ok(written) if written.changed => {
-                let mut draft = Draft::new(applied.id.clone(), Cause::Reconcile, Verdict::Applied);
-                draft.before = before;
-                draft.also = self.note_others(&written);
-                self.renew_digest(path);
-                let also = draft.also.iter().chain([path]).cloned();
-                self.drafts[index].also.extend(also);
-                self.drafts.push(draft);
+            Ok(written) => {
+                let was_behind = self.catch_up(path, entry, applied);
+                if written.changed || was_behind {
+                    let verdict = if written.changed { Verdict::Applied } else { Verdict::Unchanged };
+                    let mut draft = Draft::new(applied.id.clone(), Cause::Reconcile, verdict);
+                    draft.before = before;
+                    draft.also = self.note_others(&written);
+                    self.renew_digest(path);
+                    let also = draft.also.iter().chain(written.changed.then_some(path)).cloned();
+                    self.drafts[index].also.extend(also);
+                    self.drafts.push(draft);
+                }
             }
-            Ok(_) => {}
-            Err(fault) => self.stay_behind(path, entry, applied, document, fault),
+            Err(fault) => {
+                let state = self.state_of(document, fault);
+                self.stay_behind(path, entry, applied, document, state);
+            }
         }
         Ok(())
+    }
+
+    /// Says whether an earlier move had left the database behind, which is over then.
+    fn catch_up(&mut self, path: &ZnodePath, entry: &Entry, applied: &Applied) -> bool {
+        let id = ChangeId { path: path.clone(), ..applied.id.clone() };
+        let was_behind = entry.pending.as_ref().is_some_and(|pending| pending.id == id);
+        if was_behind {
+            self.book.set(path, Entry { pending: None, ..entry.clone() });
+        }
+        was_behind
     }
 
     /// A database that could not follow, as one whose password cannot be read, is tried again like any other that
@@ -60,12 +81,11 @@ impl Fold<'_> {
         entry: &Entry,
         applied: &Applied,
         document: &Document,
-        fault: superset::Fault,
+        state: State,
     ) {
         if entry.pending.is_some() {
             return;
         }
-        let state = self.state_of(document, fault);
         let id = ChangeId { path: path.clone(), ..applied.id.clone() };
         self.drafts.push(Draft::new(id.clone(), Cause::Reconcile, verdict(&state)));
         let pending = self.pending(id, work::want(document), state);

@@ -410,3 +410,41 @@ async fn a_database_whose_password_cannot_be_read_follows_once_it_can() {
         assert_eq!(road.lines("SELECT sqlalchemy_uri FROM dbs").await, ["hive://hive2:10000/data"]);
     }
 }
+
+#[tokio::test]
+async fn a_database_whose_uri_becomes_too_long_stays_where_it_is_and_says_so() {
+    let mut road = Road::new(On::Postgres).await;
+    let hosts: Vec<String> = (1..=60).map(|n| format!("{}{n}:10000", "h".repeat(20))).collect();
+    road.append(
+        "+//endpoints/e hive1:10000
+         +databases/db#1 endpoint=e",
+    )
+    .await;
+    road.run().await;
+    road.append(&format!("+//endpoints/e {}\n+databases/other#5", hosts.join(","))).await;
+    road.run().await;
+    expect![[r#"
+        //endpoints/e@1.0 applied
+        databases/db@2.0 applied
+        //endpoints/e@1.1 applied
+        databases/db@2.0 rejected: the database refuses it: value too long for type character varying(1024) (22001) (reconciled)
+        databases/other@4.0 applied"#]].assert_eq(&road.told().await.join("\n"));
+    assert_eq!(
+        road.lines("SELECT sqlalchemy_uri FROM dbs ORDER BY id").await,
+        ["hive://hive1:10000/data", "postgresql://user@host/data"]
+    );
+    road.append("+//endpoints/e hive2:10000").await;
+    road.run().await;
+    expect![[r#"
+        //endpoints/e@1.2 applied also databases/db
+        databases/db@2.0 applied (reconciled)"#]]
+    .assert_eq(&road.told().await.join("\n"));
+    let pending = "SELECT path FROM setkeeper_asset WHERE pending_change IS NOT NULL";
+    assert!(road.lines(pending).await.is_empty());
+    // Together in one record, the endpoint is the guilty one.
+    road.append(&format!("+databases/db#1 endpoint=e name=two ; +//endpoints/e {}", hosts.join(","))).await;
+    road.run().await;
+    expect![[r#"
+        //endpoints/e@1.3 rejected: the database refuses what follows from it: value too long for type character varying(1024) (22001)
+        databases/db@2.1 applied"#]].assert_eq(&road.told().await.join("\n"));
+}
