@@ -13,6 +13,7 @@
 pub mod check;
 pub mod choose;
 pub mod discover;
+pub mod endpoints;
 pub mod health;
 pub mod hook;
 pub mod instance;

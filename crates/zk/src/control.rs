@@ -243,7 +243,7 @@ impl Session {
         }
     }
 
-    async fn control_error(&self, path: &str, source: ZkError) -> ControlError {
+    pub(crate) async fn control_error(&self, path: &str, source: ZkError) -> ControlError {
         if source == ZkError::NoNode
             && let Err(error) = self.must_stand().await
         {

@@ -27,6 +27,7 @@ mod held;
 mod lock;
 mod read;
 mod register;
+mod report;
 mod session;
 mod write;
 
