@@ -22,7 +22,7 @@ use testbed::{Zookeeper, zookeeper};
 
 mod databases;
 pub(crate) mod documents;
-mod program;
+pub(crate) mod program;
 mod smoke;
 mod waits;
 mod worker;

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod discover;
+mod lock;
 
 pub(crate) use discover::{Discover, Template};
+pub(crate) use lock::{Break, Fence, Lock, LockRun, UnderLock};
 
 /// Keeps Apache Superset's configuration in Apache ZooKeeper.
 #[derive(Debug, Parser)]
@@ -37,9 +39,10 @@ Examples:
   setkeeper push export.zip -m 'Q3 boards' --wait
   setkeeper history assets/main/charts/sales
   setkeeper status -o json
+  setkeeper lock run superset-upgrade --pause-applier -- superset db upgrade
 
 Exit codes: 0 done · 1 failed · 2 differences or findings · 64 usage · 69 a server cannot be reached
-  78 configuration";
+  75 lock not acquired · 76 lock lost · 78 configuration";
 
 /// What `-o` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -140,6 +143,15 @@ pub(crate) enum Command {
     /// Files that are made of templates over services, settings and documents
     #[command(subcommand)]
     Template(Template),
+    /// Run a command under a lock of the fleet; see, and break, who holds one
+    #[command(subcommand)]
+    Lock(Lock),
+    /// Ask whether what a lock's holder was given still counts
+    #[command(subcommand)]
+    Fence(Fence),
+    /// What `lock run` becomes before it becomes the command
+    #[command(name = "__under-lock", hide = true)]
+    UnderLock(UnderLock),
     /// Check the configuration and every connection; all faults at once
     #[command(after_help = "Example:\n  setkeeper check -o json    exit code 2 if anything is wrong")]
     Check,

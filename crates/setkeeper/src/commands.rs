@@ -11,6 +11,8 @@ mod ask;
 mod assets;
 mod check;
 mod discover;
+mod fence;
+pub(crate) mod lock;
 mod operate;
 mod plan;
 mod refuse;
@@ -65,13 +67,15 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Status => ask::status(&config, format).await,
         Command::Verify { head } => ask::verify(&config, format, head.as_deref()).await,
         Command::Check => check::check(&config, format).await,
+        Command::Lock(given) => lock::lock(config, format, given).await,
+        Command::Fence(given) => fence::fence(&config, format, &given).await,
         Command::Discover(given) => discover::discover(&config, form, given).await,
         Command::Template(given) => discover::template(config, given).await,
         Command::Approve(approve) => operate::approve(&config, format, approve).await,
         Command::Pause(pause) => operate::pause(&config, format, pause).await,
         Command::Resume => operate::resume(&config, format).await,
         Command::Resync(resync) => operate::resync(&config, format, resync).await,
-        Command::Config | Command::Completions { .. } => Ok(Exit::Done),
+        Command::Config | Command::Completions { .. } | Command::UnderLock(_) => Ok(Exit::Done),
     }
 }
 
@@ -92,6 +96,9 @@ fn needs(command: &Command) -> Needs {
         | Command::History(_)
         | Command::Discover(_)
         | Command::Template(_)
+        | Command::Lock(_)
+        | Command::Fence(_)
+        | Command::UnderLock(_)
         | Command::Verify { .. }
         | Command::Pause(_)
         | Command::Resume
@@ -114,7 +121,12 @@ fn configuration(error: &ConfigError) -> Failure {
 /// # Errors
 /// Exit code 69 if no server can be reached.
 async fn connect(config: &Config) -> Result<zk::Session, Failure> {
-    zk::Session::connect(&config.zookeeper).await.map_err(|error| {
+    connect_as(&config.zookeeper).await
+}
+
+/// As [`connect`], with another session timeout, for example.
+async fn connect_as(config: &zk::Config) -> Result<zk::Session, Failure> {
+    zk::Session::connect(config).await.map_err(|error| {
         let exit = match error {
             zk::ConnectError::Config(_)
             | zk::ConnectError::Hosts { .. }

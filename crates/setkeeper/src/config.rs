@@ -12,6 +12,7 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::Dict;
 
+mod lock;
 mod mean;
 mod raw;
 mod source;
@@ -48,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) audit: Audit,
     /// Files that are made of templates.
     pub(crate) templates: Vec<agent::template::Template>,
+    /// Commands under a lock.
+    pub(crate) lock: lock::Lock,
     /// Where `/livez`, `/readyz`, `/metrics` and `/sd` are served.
     pub(crate) listen: SocketAddr,
     /// How long SIGTERM waits for the batch in hand.

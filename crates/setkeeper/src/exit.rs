@@ -15,8 +15,14 @@ pub(crate) enum Exit {
     Usage,
     /// A server cannot be reached.
     Unreachable,
+    /// A lock could not be acquired in time; what was to run under it has not run.
+    NotAcquired,
+    /// A lock was lost; what ran under it was ended.
+    Lost,
     /// The configuration is wrong.
     Configuration,
+    /// What a command of the caller's ended with, as a shell tells it.
+    Command(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -27,7 +33,10 @@ impl From<Exit> for ExitCode {
             Exit::Found => 2,
             Exit::Usage => 64,
             Exit::Unreachable => 69,
+            Exit::NotAcquired => 75,
+            Exit::Lost => 76,
             Exit::Configuration => 78,
+            Exit::Command(code) => code,
         })
     }
 }

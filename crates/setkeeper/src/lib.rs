@@ -34,6 +34,9 @@ pub fn main() -> ExitCode {
             return if asked_for_help { Exit::Done.into() } else { Exit::Usage.into() };
         }
     };
+    if let cli::Command::UnderLock(command) = cli.command {
+        return commands::lock::become_command(&command).into();
+    }
     start_logs(cli.log);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

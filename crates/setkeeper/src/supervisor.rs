@@ -225,8 +225,12 @@ fn describe(pause: &PauseWatch) -> Option<String> {
 
 /// Host and pid, for whoever looks at the lock znode.
 pub(crate) fn holder() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{} pid {}", host.trim(), std::process::id())
+    format!("{} pid {}", host(), std::process::id())
+}
+
+/// This machine's name.
+pub(crate) fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
 /// The wall clock.

@@ -135,6 +135,30 @@ impl Session {
         }
     }
 
+    /// As [`Session::lock`], but leaves the queue once `stop` resolves, before it returns `None`.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub async fn lock_until(
+        &self,
+        name: &str,
+        style: Style,
+        mode: Mode,
+        holder: &Holder,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<Held>, LockError> {
+        // Not given up half-way: only what is known to stand can be taken back for certain.
+        let contender = self.contend(name, style, mode, holder).await?;
+        let asked = tokio::select! {
+            asked = contender.wait(mode) => Some(asked?),
+            () = stop => None,
+        };
+        match asked {
+            Some(asked) => self.hold(contender, asked).await.map(Some),
+            None => contender.withdraw().await.map(|()| None),
+        }
+    }
+
     async fn contend(
         &self,
         name: &str,

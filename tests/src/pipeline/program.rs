@@ -14,7 +14,7 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(120);
 
 /// A command of `program` with that configuration, which ends with the thread that starts it at the latest: a test
 /// that is killed leaves nothing behind.
-pub(super) fn command(program: Program, configuration: &Path) -> tokio::process::Command {
+pub(crate) fn command(program: Program, configuration: &Path) -> tokio::process::Command {
     let name = match program {
         Program::Setkeeper => "setkeeper",
         Program::Faults => "setkeeper-faults",
@@ -36,7 +36,7 @@ impl super::Pipeline {
 }
 
 /// Runs it to its end.
-pub(super) async fn run(mut command: tokio::process::Command, arguments: &[&str], input: &[u8]) -> Output {
+pub(crate) async fn run(mut command: tokio::process::Command, arguments: &[&str], input: &[u8]) -> Output {
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     let mut stdin = child.stdin.take().expect("a pipe");
@@ -51,8 +51,13 @@ pub(super) async fn run(mut command: tokio::process::Command, arguments: &[&str]
 }
 
 /// Builds the programs, without holding up what else this test has going.
-pub(super) async fn build() {
+pub(crate) async fn build() {
     tokio::task::spawn_blocking(folder).await.expect("the programs are built");
+}
+
+/// The program as released, once it is built.
+pub(crate) fn path() -> PathBuf {
+    folder().join("setkeeper")
 }
 
 /// Where the programs are: the folder `SETKEEPER_PROGRAMS`, so that a long run keeps those that it began with; else

@@ -245,7 +245,25 @@ impl Status {
                 Ok(paused) => self.paused = paused,
                 Err(error) => self.trouble(&error),
             }
+            self.orphaned_pause(&session).await;
             self.files(&session).await;
+        }
+    }
+
+    /// Tells of a pause whose lock nobody holds any more: its holder died, and nobody else ends it.
+    async fn orphaned_pause(&mut self, session: &zk::Session) {
+        let Some((key, by)) =
+            self.paused.as_ref().and_then(|pause| Some((pause.lock.clone()?, pause.by.clone())))
+        else {
+            return;
+        };
+        match session.is_queued(&key).await {
+            Ok(true) => {}
+            Ok(false) => self.troubles.push(format!(
+                "the appliers stay paused: {by} paused them and is gone, and the lock {key} with it; look at what its \
+                 command left, then `setkeeper resume`"
+            )),
+            Err(error) => self.trouble(&error),
         }
     }
 

@@ -86,6 +86,7 @@ impl Reading<'_> {
             targets,
             audit: self.audit(&raw.audit, batch, sql),
             templates: self.templates(&raw.template),
+            lock: self.lock(&raw.lock),
             listen: self.listen(raw.http.listen.as_deref()),
             stop_within: self.duration(
                 "run.stop_within",

@@ -8,6 +8,7 @@ use figment::{Figment, Metadata};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::lock::RawLock;
 use super::template::RawTemplate;
 
 /// `setkeeper.toml`. `config/setkeeper.toml` describes every key.
@@ -21,13 +22,14 @@ pub(crate) struct Raw {
     pub(super) target: Vec<Target>,
     pub(super) audit: Audit,
     pub(super) template: Vec<RawTemplate>,
+    pub(super) lock: RawLock,
     pub(super) deletes: Deletes,
     pub(super) projects: BTreeMap<String, Project>,
     pub(super) http: Http,
     pub(super) run: Run,
 }
 
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "env",
     "zookeeper",
     "watcher",
@@ -36,6 +38,7 @@ const SECTIONS: [&str; 12] = [
     "target",
     "audit",
     "template",
+    "lock",
     "deletes",
     "projects",
     "http",
@@ -69,6 +72,7 @@ pub(super) fn read(figment: &Figment, file: &str) -> Result<Read, Vec<String>> {
         target: reading.section("target").unwrap_or_default(),
         audit: reading.section("audit").unwrap_or_default(),
         template: reading.section("template").unwrap_or_default(),
+        lock: reading.section("lock").unwrap_or_default(),
         deletes: reading.section("deletes").unwrap_or_default(),
         projects: reading.section("projects").unwrap_or_default(),
         http: reading.section("http").unwrap_or_default(),

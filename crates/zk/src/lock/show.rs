@@ -97,7 +97,7 @@ impl Session {
         if !is_name(name) {
             return Err(LockError::Name(name.escape_default().to_string()));
         }
-        if znode.contains('/') || queue::order(vec![znode.to_owned()]).is_empty() {
+        if !is_contender(znode) {
             return Err(self.bad_key(znode));
         }
         let path = format!("/locks/{name}/{znode}");
@@ -118,18 +118,28 @@ impl Session {
     /// # Errors
     /// [`LockError::Key`] if `key` is no lock's.
     pub async fn is_held(&self, key: &str, token: Token) -> Result<bool, LockError> {
+        let holding = self.by_key(key).await?.filter(|each| each.czxid == token.0.czxid && each.holds);
+        let generation = self.generation().await?;
+        let current = generation.is_some_and(|generation| generation.n == token.0.generation);
+        Ok(current && holding.is_some())
+    }
+
+    /// Whether somebody stands in a lock's queue by the znode at `key` (absolute).
+    ///
+    /// # Errors
+    /// [`LockError::Key`] if `key` is no lock's.
+    pub async fn is_queued(&self, key: &str) -> Result<bool, LockError> {
+        Ok(self.by_key(key).await?.is_some())
+    }
+
+    async fn by_key(&self, key: &str) -> Result<Option<Queued>, LockError> {
         let locks = format!("{}/locks/", self.root());
         let parts = key.strip_prefix(&locks).and_then(|rest| rest.split_once('/'));
-        let Some((name, znode)) = parts.filter(|(name, znode)| is_name(name) && !znode.contains('/')) else {
+        let Some((name, znode)) = parts.filter(|(_, znode)| is_contender(znode)) else {
             return Err(self.bad_key(key));
         };
-        if queue::order(vec![znode.to_owned()]).is_empty() {
-            return Err(self.bad_key(key));
-        }
         let lock = self.lock_state(name).await?;
-        let generation = self.generation().await?;
-        Ok(generation.is_some_and(|generation| generation.n == token.0.generation)
-            && lock.queue.iter().any(|each| each.znode == znode && each.czxid == token.0.czxid && each.holds))
+        Ok(lock.queue.into_iter().find(|each| each.znode == znode))
     }
 
     /// The contenders in a folder, in order.
@@ -183,6 +193,11 @@ impl Session {
     fn bad_key(&self, key: &str) -> LockError {
         LockError::Key { key: key.escape_default().to_string(), root: self.root().to_owned() }
     }
+}
+
+/// Whether a znode of this name can stand in a lock's queue.
+fn is_contender(znode: &str) -> bool {
+    !znode.contains('/') && !queue::order(vec![znode.to_owned()]).is_empty()
 }
 
 /// Marks who holds: each by its own rule, as its client sees it.
