@@ -205,7 +205,7 @@ fn build(select: &SelectStatement, dialect: Dialect) -> Statement {
         Dialect::Sqlite => select.build(SqliteQueryBuilder),
         Dialect::Postgres => select.build(PostgresQueryBuilder),
     };
-    Statement { sql, values }
+    Statement { sql, values, rows: None }
 }
 
 /// Makes the statement that reserves `count` ids of a table: it returns that many rows of one integer each, to be
@@ -227,7 +227,8 @@ pub fn reservation(table: Table, count: usize, dialect: Dialect) -> Statement {
              SELECT (SELECT coalesce(max(id), 0) FROM \"{name}\") + i FROM n"
         ),
     };
-    Statement { sql, values: sea_query::Values(vec![sea_query::Value::BigInt(Some(count))]) }
+    let values = sea_query::Values(vec![sea_query::Value::BigInt(Some(count))]);
+    Statement { sql, values, rows: None }
 }
 
 /// Makes the statement that reads every stored password, so that the SECRET_KEY can be proved with
@@ -256,6 +257,7 @@ pub fn introspection(dialect: Dialect) -> [Statement; 2] {
              WHERE table_schema = current_schema()"
         }
     };
-    let plain = |sql: &str| Statement { sql: sql.to_owned(), values: sea_query::Values(Vec::new()) };
+    let none = || sea_query::Values(Vec::new());
+    let plain = |sql: &str| Statement { sql: sql.to_owned(), values: none(), rows: None };
     [plain(columns), plain("SELECT version_num FROM alembic_version")]
 }

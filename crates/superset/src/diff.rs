@@ -40,6 +40,28 @@ pub enum RowOp {
     Sweep(Sweep),
 }
 
+/// What one operation works on: a row, or all rows that a sweep finds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Spot {
+    /// The row of that id.
+    Row(Table, i64),
+    /// What that sweep finds.
+    Sweep(Sweep),
+}
+
+impl RowOp {
+    /// Returns what the operation works on.
+    #[must_use]
+    pub fn spot(&self) -> Spot {
+        match self {
+            RowOp::Insert { table, id, .. }
+            | RowOp::Update { table, id, .. }
+            | RowOp::Delete { table, id } => Spot::Row(*table, *id),
+            RowOp::Sweep(sweep) => Spot::Sweep(sweep.clone()),
+        }
+    }
+}
+
 /// Compares two stores.
 ///
 /// The order of the result keeps foreign keys and unique keys whole after each single operation: unique values

@@ -1,5 +1,6 @@
 //! A fingerprint of an asset's rows, to notice that somebody changed them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use asset::{Kind, Object};
@@ -7,6 +8,8 @@ use serde_json::Value as Parsed;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::ask::Lookup;
+use crate::facts::Facts;
 use crate::ids;
 use crate::json;
 use crate::lower::table_of;
@@ -48,6 +51,43 @@ pub fn digest(kind: Kind, uuid: Uuid, rows: &Rows) -> Option<Digest> {
         }
     }
     Some(Digest(hash.finalize().into()))
+}
+
+/// Returns what has to be looked up before an asset's digest can be taken: a row of which a part alone was looked at
+/// has another one.
+#[must_use]
+pub fn unknown(kind: Kind, uuid: Uuid, facts: &Facts) -> BTreeSet<Lookup> {
+    let table = table_of(kind);
+    let (mut lookups, mut rows) = (BTreeSet::new(), Vec::new());
+    let Some(id) = facts.rows.by_uuid(table, uuid) else { return lookups };
+    rows.push((table, id));
+    if !facts.reserved.contains(table, id) {
+        lookups.insert(Lookup::new(table, "uuid", uuid).full());
+        lookups.extend(children(table).iter().map(|(children, parent)| Lookup::new(*children, parent, id)));
+    }
+    for (children, parent) in children(table) {
+        rows.extend(facts.rows.find(*children, parent, &Value::Int(id)).map(|child| (*children, child)));
+    }
+    for (table, id) in rows {
+        let values = facts.rows.get(table, id).into_iter().flatten();
+        let pointed = values.filter_map(|(column, value)| Some((pointed(table, column)?, value.as_int()?)));
+        let absent = pointed.filter(|(table, id)| facts.rows.get(*table, *id).is_none());
+        lookups.extend(absent.map(|(table, id)| Lookup::new(table, "id", id)));
+    }
+    lookups.retain(|lookup| !facts.knows(lookup));
+    lookups
+}
+
+/// Returns the table whose ids a column holds.
+fn pointed(table: Table, column: &str) -> Option<Table> {
+    match (table, column) {
+        (_, "database_id") => Some(Table::Dbs),
+        (_, "table_id" | "datasource_id") => Some(Table::Tables),
+        (_, "theme_id") => Some(Table::Themes),
+        (_, "slice_id") => Some(Table::Slices),
+        (_, "dashboard_id") => Some(Table::Dashboards),
+        _ => None,
+    }
 }
 
 fn digest_of(table: Table, id: i64, rows: &Rows) -> [u8; 32] {
@@ -93,21 +133,14 @@ impl fmt::Display for Typed<'_> {
             Value::Uuid(uuid) => write!(f, "u{uuid}"),
             Value::Time(time) => write!(f, "d{time}"),
             Value::Json(json) => write!(f, "j{}", json::dumps_sorted(&json.0)),
+            Value::Odd(text) => write!(f, "o{text}"),
         }
     }
 }
 
 /// Returns a value with the uuid of what it points to in the place of an id.
 fn without_ids(table: Table, row: &Row, column: &Column, value: &Value, rows: &Rows) -> Value {
-    let pointed = match (table, column.name) {
-        (_, "database_id") => Some(Table::Dbs),
-        (_, "table_id" | "datasource_id") => Some(Table::Tables),
-        (_, "theme_id") => Some(Table::Themes),
-        (_, "slice_id") => Some(Table::Slices),
-        (_, "dashboard_id") => Some(Table::Dashboards),
-        _ => None,
-    };
-    if let (Some(pointed), Value::Int(id)) = (pointed, value) {
+    if let (Some(pointed), Value::Int(id)) = (pointed(table, column.name), value) {
         return rows.value(pointed, *id, "uuid").as_uuid().map_or(value.clone(), Value::Uuid);
     }
     match (table, column.name, value) {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::ask::{Lookup, Query};
 use crate::cipher::Cipher;
+use crate::diff::Spot;
 use crate::fault::{Fault, FaultKind};
 use crate::read;
 use crate::rows::{Mark, Rows};
@@ -137,7 +138,7 @@ impl Facts {
     /// JSON as text.
     ///
     /// # Errors
-    /// A value that its column cannot hold.
+    /// A row without an integer for its id.
     pub fn learn(&mut self, query: &Query, rows: Vec<Vec<sea_query::Value>>) -> Result<(), Fault> {
         for values in rows {
             let (id, row) = read::row(query, values)?;
@@ -176,6 +177,12 @@ impl Facts {
     #[must_use]
     pub fn changed_since(&self, savepoint: &Savepoint) -> bool {
         self.rows.mark() != savepoint.mark
+    }
+
+    /// Returns what `put` and `remove` changed since, so that a refusal of the database can be laid to them.
+    #[must_use]
+    pub fn spots_since(&self, savepoint: &Savepoint) -> BTreeSet<Spot> {
+        self.rows.spots_since(savepoint.mark)
     }
 
     /// Takes back all that `put` and `remove` did since.

@@ -11,7 +11,7 @@ use crate::rows::Row;
 use crate::table::Column;
 use crate::value::{Json, Type, Value};
 
-/// Reads one row of a query's result, and its id.
+/// Reads one row of a query's result, and its id. A value that is not of its column's type is [`Value::Odd`].
 pub(crate) fn row(query: &Query, values: Vec<Raw>) -> Result<(i64, Row), Fault> {
     let table = query.table;
     let unreadable = |message: String| Fault::new(FaultKind::Unreadable, message);
@@ -21,26 +21,32 @@ pub(crate) fn row(query: &Query, values: Vec<Raw>) -> Result<(i64, Row), Fault> 
     }
     let mut row = Row::new();
     for (column, raw) in query.columns.iter().zip(values) {
-        let typed = value(column, raw).ok_or_else(|| {
-            let message = format!("read `{}.{}`: not a value of its type", table.name(), column.name);
-            unreadable(message)
-        })?;
-        row.insert(column.name, typed);
+        row.insert(column.name, value(column, raw).unwrap_or_else(|raw| odd(&raw)));
     }
     let id = row.get("id").and_then(Value::as_int);
     id.map(|id| (id, row)).ok_or_else(|| unreadable(format!("read a row of `{}` without id", table.name())))
 }
 
-fn value(column: &Column, raw: Raw) -> Option<Value> {
+/// Gives the raw value back if the column's type does not allow it.
+fn value(column: &Column, raw: Raw) -> Result<Value, Raw> {
     match column.ty {
-        Type::Int => int(&raw),
-        Type::Bool => bool(&raw),
-        Type::Text => text(raw).map(|text| text.map_or(Value::Null, Value::Text)),
-        Type::Bytes => bytes(raw).map(|bytes| bytes.map_or(Value::Null, Value::Bytes)),
-        Type::Uuid => uuid(raw),
-        Type::Time => time(raw),
-        Type::Json => json(raw),
+        Type::Int => int(&raw).ok_or(raw),
+        Type::Bool => bool(&raw).ok_or(raw),
+        Type::Text => text(raw),
+        Type::Bytes => bytes(raw),
+        Type::Uuid => uuid(&raw).ok_or(raw),
+        Type::Time => time(&raw).ok_or(raw),
+        Type::Json => json(&raw).ok_or(raw),
     }
+}
+
+/// One value that somebody wrote by hand must not hinder all others.
+fn odd(raw: &Raw) -> Value {
+    Value::Odd(match raw {
+        Raw::String(Some(text)) => text.clone(),
+        Raw::Bytes(Some(bytes)) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        other => format!("{other:?}"),
+    })
 }
 
 fn int(raw: &Raw) -> Option<Value> {
@@ -66,41 +72,41 @@ fn bool(raw: &Raw) -> Option<Value> {
     }
 }
 
-fn text(raw: Raw) -> Option<Option<String>> {
+fn text(raw: Raw) -> Result<Value, Raw> {
     match raw {
-        Raw::String(text) => Some(text),
+        Raw::String(text) => Ok(text.map_or(Value::Null, Value::Text)),
         // SQLite keeps whatever type was written: a number in a text column is still text to Superset.
-        Raw::BigInt(Some(int)) => Some(Some(int.to_string())),
-        raw if is_null(&raw) => Some(None),
-        _ => None,
+        Raw::BigInt(Some(int)) => Ok(Value::Text(int.to_string())),
+        raw if is_null(&raw) => Ok(Value::Null),
+        raw => Err(raw),
     }
 }
 
-fn bytes(raw: Raw) -> Option<Option<Vec<u8>>> {
+fn bytes(raw: Raw) -> Result<Value, Raw> {
     match raw {
-        Raw::Bytes(bytes) => Some(bytes),
-        Raw::String(text) => Some(text.map(String::into_bytes)),
-        raw if is_null(&raw) => Some(None),
-        _ => None,
+        Raw::Bytes(bytes) => Ok(bytes.map_or(Value::Null, Value::Bytes)),
+        Raw::String(text) => Ok(text.map_or(Value::Null, |text| Value::Bytes(text.into_bytes()))),
+        raw if is_null(&raw) => Ok(Value::Null),
+        raw => Err(raw),
     }
 }
 
-fn uuid(raw: Raw) -> Option<Value> {
+fn uuid(raw: &Raw) -> Option<Value> {
     let uuid = match raw {
-        Raw::Uuid(uuid) => uuid,
-        Raw::Bytes(Some(bytes)) => Some(Uuid::from_slice(&bytes).ok()?),
-        Raw::String(Some(text)) => Some(Uuid::parse_str(&text).ok()?),
-        raw if is_null(&raw) => None,
+        Raw::Uuid(uuid) => *uuid,
+        Raw::Bytes(Some(bytes)) => Some(Uuid::from_slice(bytes).ok()?),
+        Raw::String(Some(text)) => Some(Uuid::parse_str(text).ok()?),
+        raw if is_null(raw) => None,
         _ => return None,
     };
     Some(uuid.map_or(Value::Null, Value::Uuid))
 }
 
-fn time(raw: Raw) -> Option<Value> {
+fn time(raw: &Raw) -> Option<Value> {
     let time = match raw {
-        Raw::TimeDateTime(time) => time,
-        Raw::String(Some(text)) => Some(parse_time(&text)?),
-        raw if is_null(&raw) => None,
+        Raw::TimeDateTime(time) => *time,
+        Raw::String(Some(text)) => Some(parse_time(text)?),
+        raw if is_null(raw) => None,
         _ => return None,
     };
     Some(time.map_or(Value::Null, Value::Time))
@@ -114,14 +120,14 @@ pub(crate) fn parse_time(text: &str) -> Option<PrimitiveDateTime> {
     PrimitiveDateTime::parse(&text, fraction).or_else(|_| PrimitiveDateTime::parse(&text, whole)).ok()
 }
 
-fn json(raw: Raw) -> Option<Value> {
+fn json(raw: &Raw) -> Option<Value> {
     let json = match raw {
-        Raw::Json(json) => json.map(|json| *json),
+        Raw::Json(json) => json.as_deref().cloned(),
         // A text that is no JSON is kept as a JSON string, so that it differs from what a document says.
         Raw::String(Some(text)) => {
-            Some(serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)))
+            Some(serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::String(text.clone())))
         }
-        raw if is_null(&raw) => None,
+        raw if is_null(raw) => None,
         _ => return None,
     };
     match json {

@@ -22,6 +22,8 @@ pub struct Statement {
     pub sql: String,
     /// The values, in order.
     pub values: sea_query::Values,
+    /// How many rows it changes, where that is known: fewer, and somebody else has removed what was looked at.
+    pub rows: Option<u64>,
 }
 
 impl fmt::Debug for Statement {
@@ -77,19 +79,21 @@ impl Renderer<'_> {
             RowOp::Sweep(sweep) => sweep.id,
         });
         let ids: Vec<i64> = ids.collect();
+        let rows = u64::try_from(run.len()).ok();
+        let counted = |statement| Some(Statement { rows, ..statement });
         match run.first()? {
-            RowOp::Insert { table, row, .. } => Some(self.insert(*table, row, run)),
+            RowOp::Insert { table, row, .. } => counted(self.insert(*table, row, run)),
             RowOp::Update { table, set, .. } => {
                 let mut update = Sql::update();
                 update.table(Alias::new(table.name()));
                 for (column, value) in set {
                     update.value(Alias::new(*column), self.expr(*table, column, value));
                 }
-                Some(self.build(update.and_where(one_of("id", &ids))))
+                counted(self.build(update.and_where(one_of("id", &ids))))
             }
             RowOp::Delete { table, .. } => {
                 let mut delete = Sql::delete();
-                Some(self.build(delete.from_table(Alias::new(table.name())).and_where(one_of("id", &ids))))
+                counted(self.build(delete.from_table(Alias::new(table.name())).and_where(one_of("id", &ids))))
             }
             RowOp::Sweep(sweep) => self.sweep(sweep, &ids),
         }
@@ -151,7 +155,7 @@ impl Renderer<'_> {
             Dialect::Sqlite => statement.build(SqliteQueryBuilder),
             Dialect::Postgres => statement.build(PostgresQueryBuilder),
         };
-        Statement { sql, values }
+        Statement { sql, values, rows: None }
     }
 }
 
@@ -180,6 +184,7 @@ pub(crate) fn bind(value: &Value, ty: Type, dialect: Dialect) -> Raw {
             Dialect::Postgres => Raw::TimeDateTime(Some(*time)),
         },
         Value::Json(json) => Raw::String(Some(crate::json::dumps(&json.0))),
+        Value::Odd(text) => Raw::String(Some(text.clone())),
     }
 }
 

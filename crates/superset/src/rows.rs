@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+use crate::diff::Spot;
 use crate::table::{Sweep, Table};
 use crate::value::Value;
 
@@ -130,6 +131,12 @@ impl Rows {
 
     pub(crate) fn mark(&self) -> Mark {
         Mark { journal: self.journal.len(), sweeps: self.sweeps.len() }
+    }
+
+    /// Returns what changed since a mark.
+    pub(crate) fn spots_since(&self, mark: Mark) -> BTreeSet<Spot> {
+        let rows = self.journal.iter().skip(mark.journal).map(|(table, id, _)| Spot::Row(*table, *id));
+        rows.chain(self.sweeps.iter().skip(mark.sweeps).cloned().map(Spot::Sweep)).collect()
     }
 
     pub(crate) fn roll_back(&mut self, mark: Mark) {

@@ -76,6 +76,9 @@ pub enum Value {
     Time(PrimitiveDateTime),
     /// Of a [`Type::Json`] column.
     Json(Json),
+    /// Of any column: what its type does not allow and somebody wrote all the same, as SQLite lets them. It equals
+    /// nothing that a document says, so it is overwritten like any other edit by hand.
+    Odd(String),
 }
 
 impl Value {
@@ -121,6 +124,7 @@ impl fmt::Debug for Value {
             Value::Uuid(uuid) => write!(f, "{uuid}"),
             Value::Time(time) => write!(f, "{time}"),
             Value::Json(json) => write!(f, "json {}", json::dumps(&json.0)),
+            Value::Odd(text) => write!(f, "<odd value of {} bytes>", text.len()),
         }
     }
 }
