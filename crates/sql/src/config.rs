@@ -31,8 +31,9 @@ pub struct Config {
     pub wal: bool,
     /// Schemas to look in, as `search_path` (PostgreSQL). Default: the role's own.
     pub search_path: Option<String>,
-    /// Isolation of writing transactions (PostgreSQL; SQLite's are serial). Default read committed: the fence's
-    /// row lock serialises our writers.
+    /// Isolation of writing transactions (PostgreSQL; SQLite's are serial). Default repeatable read: the fence's row
+    /// lock serialises our writers, and what anybody else changes under a transaction that has looked at it is a
+    /// conflict.
     pub isolation: Isolation,
 }
 
@@ -59,9 +60,9 @@ impl Default for Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Isolation {
     /// Each statement sees what was committed before it.
-    #[default]
     ReadCommitted,
     /// One snapshot; concurrent updates of one row are conflicts.
+    #[default]
     RepeatableRead,
     /// As if one after the other.
     Serializable,

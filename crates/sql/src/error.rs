@@ -66,6 +66,14 @@ impl Error {
         self.class
     }
 
+    /// Whether a row with the same unique value was there already: if nobody knew of it, somebody else has made it
+    /// meanwhile, and the transaction may succeed once it knows.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        // SQLITE_CONSTRAINT_UNIQUE and SQLITE_CONSTRAINT_PRIMARYKEY.
+        matches!(self.code.as_deref(), Some("23505" | "2067" | "1555"))
+    }
+
     pub(crate) fn new(database: &str, doing: &'static str, class: Class, message: impl Into<String>) -> Self {
         Self {
             database: database.to_owned(),
