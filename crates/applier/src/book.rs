@@ -138,6 +138,18 @@ pub enum Until {
     OwnerGoes,
     /// The one that has its name or slug lets go of it.
     NameIsFree,
+    /// The database, which has refused it, is altered: it is tried again from time to time.
+    DatabaseTakesIt,
+}
+
+impl Until {
+    /// Whether another change can save it.
+    pub(crate) fn may_pass_by_itself(self) -> bool {
+        match self {
+            Until::OwnerGoes | Until::NameIsFree => true,
+            Until::Mended | Until::DatabaseTakesIt => false,
+        }
+    }
 }
 
 /// A delete that was applied.

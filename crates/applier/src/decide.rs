@@ -11,7 +11,7 @@ use change::{
     Cause, Change, ChangeId, Fence, Millis, Op, Outcome, OutcomeKey, Place, Record, ResyncEnd, Txn, Verdict,
     ZnodePath,
 };
-use superset::Rows;
+use superset::{Lookup, Rows, Spot};
 use uuid::Uuid;
 
 use crate::book::{Applied, Book, Entry, Ledger, Pending, State, Stream, Tombstone, Want, stamp};
@@ -35,8 +35,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) policy: &'f Policy,
     /// The applier's fence, for the outcomes' keys.
     pub(crate) fence: Fence,
-    /// Changes whose statements the database has refused, with its words.
-    pub(crate) refused: &'f BTreeMap<ChangeId, String>,
+    /// Changes whose statements the database has refused: not tried.
+    pub(crate) refused: &'f BTreeMap<ChangeId, State>,
     /// What to do wrong, in tests of the checkers.
     pub(crate) broken: Option<Broken>,
 }
@@ -52,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) stream: Stream,
     /// What to tell. `committed` is stamped when they are written.
     pub(crate) outcomes: Vec<Outcome>,
+    /// What each outcome's change has changed of the rows.
+    pub(crate) spots: Vec<BTreeSet<Spot>>,
 }
 
 /// Why nothing could be decided.
@@ -59,6 +61,8 @@ pub(crate) struct Plan {
 pub(crate) enum Shortfall {
     /// The facts lack something that can be looked up or reserved.
     Rows(superset::FaultKind),
+    /// The facts lack all of this.
+    Lookups(BTreeSet<Lookup>),
     /// The facts lack the applied document of this path.
     Unread(ZnodePath),
     /// More changes are pending than may be.
@@ -107,11 +111,12 @@ struct Draft {
     verdict: Verdict,
     also: BTreeSet<ZnodePath>,
     before: Option<String>,
+    spots: BTreeSet<Spot>,
 }
 
 impl Draft {
     fn new(id: ChangeId, cause: Cause, verdict: Verdict) -> Draft {
-        Draft { id, cause, verdict, also: BTreeSet::new(), before: None }
+        Draft { id, cause, verdict, also: BTreeSet::new(), before: None, spots: BTreeSet::new() }
     }
 }
 
@@ -121,7 +126,7 @@ struct Fold<'f> {
     facts: superset::Facts,
     brief: &'f Brief,
     policy: &'f Policy,
-    refused: &'f BTreeMap<ChangeId, String>,
+    refused: &'f BTreeMap<ChangeId, State>,
     broken: Option<Broken>,
     retry_all: bool,
     offset: i64,
@@ -207,10 +212,15 @@ impl Fold<'_> {
     }
 
     fn write_again(&mut self, path: &ZnodePath, entry: &Entry, document: &Document) -> Result<(), Shortfall> {
+        let is_refused = entry.applied.as_ref().is_some_and(|applied| self.refused.contains_key(&applied.id));
+        if is_refused {
+            return Ok(());
+        }
         let Ok(written) = self.write(document)? else { return Ok(()) };
-        if let Some(applied) = entry.applied.as_ref().filter(|_| written.changed) {
+        if let Some(applied) = entry.applied.as_ref().filter(|_| written.changed()) {
             let mut draft = Draft::new(applied.id.clone(), Cause::Reconcile, Verdict::Applied);
-            draft.also = self.note_others(&written);
+            draft.also = self.note_others(&written)?;
+            draft.spots.clone_from(&written.spots);
             self.renew_digest(path);
             self.drafts.push(draft);
         }
@@ -220,7 +230,7 @@ impl Fold<'_> {
     fn write(&mut self, document: &Document) -> Result<Result<Written, superset::Fault>, Shortfall> {
         let savepoint = self.facts.savepoint();
         let put = caught(superset::put(document, &mut self.facts))?;
-        Ok(put.map(|others| Written { changed: self.facts.changed_since(&savepoint), others }))
+        Ok(put.map(|others| Written { others, spots: self.facts.spots_since(&savepoint) }))
     }
 
     /// Whether the ledger has this change, or a later one of its path.
@@ -236,7 +246,8 @@ impl Fold<'_> {
         if txn.resync.is_some() {
             self.revive(&mut entry, &id, txn.seen);
         }
-        if self.is_old(&entry, &id) {
+        let is_read_anew = txn.resync.is_some() && self.makes_sense_now(&entry, &id);
+        if !is_read_anew && self.is_old(&entry, &id) {
             if entry.is_live() && entry.seen != self.stream.resync {
                 entry.seen = self.stream.resync;
                 self.book.set(path, entry);
@@ -252,8 +263,7 @@ impl Fold<'_> {
                 entry.pending = Some(self.pending(id, want, State::New));
             }
             Some(Parsed::Other { .. }) if self.refused.contains_key(&id) => {
-                let reason = format!("the database refuses what follows from it: {}", self.refused[&id]);
-                let state = work::Rejection::new(reason).state();
+                let state = self.refused[&id].clone();
                 self.drafts.push(Draft::new(id.clone(), Cause::Change, verdict(&state)));
                 entry.pending = Some(self.pending(id, Want::Nonsense, state));
             }
@@ -271,6 +281,14 @@ impl Fold<'_> {
             }
         }
         self.book.set(path, entry);
+    }
+
+    /// Whether a put whose bytes were rejected may pass now: a resync brings the bytes again, and the configuration may
+    /// be another one.
+    fn makes_sense_now(&self, entry: &Entry, id: &ChangeId) -> bool {
+        let was_nonsense =
+            entry.pending.as_ref().is_some_and(|pending| pending.want == Want::Nonsense && pending.id == *id);
+        was_nonsense && self.brief.parsed.get(id).is_some_and(|parsed| !matches!(parsed, Parsed::Rejected(_)))
     }
 
     /// A resync has looked: a life that it finds is not over, whatever an earlier one concluded from not finding it.
@@ -351,9 +369,11 @@ impl Fold<'_> {
         supersede(&mut self.drafts, |id| Some(brief.parsed.get(id)?.document()?.uuid()));
         let stream = &mut self.stream;
         let mut outcomes = Vec::with_capacity(self.drafts.len());
+        let mut spots = Vec::with_capacity(self.drafts.len());
         for draft in self.drafts {
             let key = OutcomeKey { target: stream.id, fence, sequence: stream.sequence };
             stream.sequence += 1;
+            spots.push(draft.spots);
             outcomes.push(Outcome {
                 key,
                 target: stream.name.clone(),
@@ -365,7 +385,8 @@ impl Fold<'_> {
                 committed: Millis(0),
             });
         }
-        Ok(Plan { rows: self.facts.rows, changes: self.book.into_changes(), stream: self.stream, outcomes })
+        let changes = self.book.into_changes();
+        Ok(Plan { rows: self.facts.rows, changes, stream: self.stream, outcomes, spots })
     }
 }
 
@@ -420,10 +441,16 @@ fn verdict(state: &State) -> Verdict {
 
 /// What writing a document did.
 struct Written {
-    /// Whether any row changed.
-    changed: bool,
-    /// Other assets whose rows did.
+    /// Other assets whose rows changed.
     others: superset::Touched,
+    /// What changed of the rows.
+    spots: BTreeSet<Spot>,
+}
+
+impl Written {
+    fn changed(&self) -> bool {
+        !self.spots.is_empty()
+    }
 }
 
 /// Tells a fault of the facts, which the caller mends, from one of the document.

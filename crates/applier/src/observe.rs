@@ -1,9 +1,9 @@
 //! Looking at Superset's tables, inside the transaction that will write them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sql::{Dialect, IdSource, Transaction, Value};
-use superset::{Ask, Facts, FaultKind, Schema, SchemaFault};
+use superset::{Ask, Facts, FaultKind, Lookup, Schema, SchemaFault};
 
 /// Why Superset's tables could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +110,15 @@ pub(crate) async fn supply(
         | FaultKind::Absent => {}
     }
     answer(transaction, facts, &ask).await
+}
+
+/// Looks all of that up.
+pub(crate) async fn look(
+    transaction: &mut Transaction,
+    facts: &mut Facts,
+    lookups: BTreeSet<Lookup>,
+) -> Result<(), ObserveError> {
+    answer(transaction, facts, &Ask { lookups, ..Ask::default() }).await
 }
 
 const IDS_MORE: usize = 50;

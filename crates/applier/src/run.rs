@@ -51,8 +51,8 @@ pub enum Stopped {
 pub enum Advice {
     /// Build the worker again after a pause.
     Restart,
-    /// Ask the watcher for a resync (a znode `control/resync/<ulid>`), then call [`Applier::skip_to_first`] on a
-    /// new worker, then run it.
+    /// Ask the watcher for a resync (a znode `control/resync/<ulid>`), then call [`Applier::skip`] on a new worker,
+    /// then run it.
     Resync,
     /// A person must act first.
     Stop,
@@ -123,14 +123,26 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> Advice {
         match self {
-            Error::Lost { .. } => Advice::Resync,
-            Error::Decode { .. } | Error::Unfenced { .. } => Advice::Stop,
+            Error::Decode { source: wire::DecodeError::Type(_), .. } => Advice::Stop,
+            Error::Lost { .. } | Error::Decode { .. } | Error::Unfenced { .. } => Advice::Resync,
             Error::Open(OpenError::Sql { .. } | OpenError::Ledger { .. }) => Advice::Restart,
             Error::Open(
                 OpenError::Superset { .. } | OpenError::OtherTarget { .. } | OpenError::SecretKey { .. },
             ) => Advice::Stop,
             Error::Apply(ApplyError::Full { .. }) => Advice::Stop,
             Error::Apply(_) | Error::Read { .. } | Error::Relay { .. } => Advice::Restart,
+        }
+    }
+
+    /// Whether fewer records at a time may do better.
+    fn is_of_many(&self) -> bool {
+        match self {
+            Error::Apply(ApplyError::Split { .. }) | Error::Decode { .. } | Error::Unfenced { .. } => true,
+            Error::Apply(_)
+            | Error::Open(_)
+            | Error::Lost { .. }
+            | Error::Read { .. }
+            | Error::Relay { .. } => false,
         }
     }
 }
@@ -198,6 +210,24 @@ impl Applier {
     pub async fn skip_to_first(&mut self) -> Result<(), Error> {
         let next = self.first().await?;
         self.apply(Vec::new(), next).await
+    }
+
+    /// Passes over what [`Advice::Resync`] was given for: to the oldest record of a log that has lost some, or past the
+    /// one record that cannot be read. Only after a resync was asked for: what was lost comes with it.
+    ///
+    /// # Errors
+    /// The queue or the database said no.
+    pub async fn skip(&mut self, error: &Error) -> Result<(), Error> {
+        let (Error::Decode { offset, .. } | Error::Unfenced { offset, .. }) = error else {
+            return self.skip_to_first().await;
+        };
+        let position = self.position().await?;
+        let batch = self.queue.read(&self.changes, &position, 1, self.config.batch_bytes).await;
+        let batch = batch.map_err(|error| self.lost(&position, error))?;
+        match batch.entries.first() {
+            Some(entry) if entry.offset == *offset => self.apply(Vec::new(), batch.next).await,
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Runs until asked to stop. A batch once begun is finished.
@@ -277,23 +307,34 @@ impl Applier {
     }
 
     async fn take(&mut self, batch: queue::Batch) -> Result<Position, Error> {
-        let next = batch.next;
-        let records = self.decode(&batch)?;
-        match self.apply(records, next).await {
-            Err(Error::Apply(ApplyError::Split { .. })) => self.one_at_a_time(&next).await,
+        let (next, count) = (batch.next, batch.entries.len());
+        match self.apply_batch(&batch).await {
+            Err(error) if count > 1 && error.is_of_many() => self.in_parts(&next, count / 2).await,
             other => other.map(|()| next),
         }
     }
 
-    /// The database refused something in a batch: alone, each record shows whether it was its.
-    async fn one_at_a_time(&mut self, end: &Position) -> Result<Position, Error> {
+    async fn apply_batch(&mut self, batch: &queue::Batch) -> Result<(), Error> {
+        let records = self.decode(batch)?;
+        self.apply(records, batch.next).await
+    }
+
+    /// A batch that cannot be applied at once is tried in ever smaller parts, until they pass or one record alone shows
+    /// what is wrong with it; then in larger ones again.
+    async fn in_parts(&mut self, end: &Position, mut most: usize) -> Result<Position, Error> {
         let mut position = self.position().await?;
         while position.offset < end.offset {
-            let batch = self.queue.read(&self.changes, &position, 1, self.config.batch_bytes).await;
+            let batch = self.queue.read(&self.changes, &position, most, self.config.batch_bytes).await;
             let batch = batch.map_err(|error| self.lost(&position, error))?;
-            let records = self.decode(&batch)?;
-            self.apply(records, batch.next).await?;
-            position = batch.next;
+            match self.apply_batch(&batch).await {
+                Ok(()) if batch.entries.is_empty() => return Ok(batch.next),
+                Ok(()) => {
+                    position = batch.next;
+                    most = most.saturating_mul(2).min(self.config.batch_records);
+                }
+                Err(error) if batch.entries.len() > 1 && error.is_of_many() => most = batch.entries.len() / 2,
+                Err(error) => return Err(error),
+            }
         }
         Ok(position)
     }

@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use asset::Document;
-use change::{Cause, ChangeId, Fence, Millis, Outcome, Verdict, ZnodePath};
+use change::{ChangeId, Fence, Millis, Outcome, Verdict, ZnodePath};
 use jiff::tz::TimeZone;
-use superset::{Cipher, Schema};
+use superset::{Cipher, Schema, Spot};
 use time::{Date, PrimitiveDateTime, Time};
 
-use crate::book::{Ledger, Stream};
+use crate::book::{Ledger, State, Stream, Until};
 use crate::decide::{self, Plan, Shortfall};
 use crate::fail::{Broken, Fail};
 use crate::ledger::{LedgerError, Tables};
 use crate::observe::ObserveError;
 use crate::secrets::SecretSources;
-use crate::transact::{self, Examined, Failure, Terms};
-use crate::work::{self, Policy, Work};
+use crate::transact::{self, Examined, Failure, Pace, Terms};
+use crate::work::{self, Policy, Rejection, Selection, Work};
 
 /// How a target is written.
 #[derive(Debug, Clone)]
@@ -175,16 +175,20 @@ pub enum ApplyError {
         /// How many.
         pending: usize,
     },
-    /// The database refused a statement of several records together: apply them one at a time.
-    #[error(
-        "write target `{target}`: the database refuses a batch; its records must be applied one at a time"
-    )]
+    /// Several records together cannot be applied: fewer at a time may be, and one alone shows what hinders it.
+    #[error("write target `{target}`: several records cannot be applied at once; fewer must be tried")]
     Split {
         /// The target.
         target: String,
-        /// What it said.
+        /// Why.
         #[source]
-        source: Box<sql::Error>,
+        source: Box<ApplyError>,
+    },
+    /// Somebody else keeps removing rows that were looked at.
+    #[error("write target `{target}`: rows that were looked at are removed meanwhile, again and again")]
+    Vanished {
+        /// The target.
+        target: String,
     },
     /// The database said no.
     #[error("write target `{target}`")]
@@ -240,6 +244,8 @@ pub struct Target {
     tables: Tables,
     schema: Schema,
     ledger: Ledger,
+    /// The change, refused by the database, that was tried again last.
+    retried: Option<ChangeId>,
 }
 
 impl Target {
@@ -264,7 +270,7 @@ impl Target {
         if stored_secrets.iter().any(|stored| config.cipher.decrypt(stored).is_err()) {
             return Err(OpenError::SecretKey { target: target() });
         }
-        Ok(Target { config, database, tables, schema, ledger })
+        Ok(Target { config, database, tables, schema, ledger, retried: None })
     }
 
     /// The target's name.
@@ -294,57 +300,89 @@ impl Target {
     /// # Errors
     /// See [`ApplyError`].
     pub async fn apply(&mut self, work: &Work, fence: Fence) -> Result<Vec<Outcome>, ApplyError> {
-        match self.attempt(work, fence, &BTreeMap::new()).await {
-            Ok(outcomes) => Ok(outcomes),
-            Err(Failure::Refused { error, plan }) => match work {
-                Work::Records { records, .. } if records.len() > 1 => {
-                    Err(ApplyError::Split { target: self.config.name.clone(), source: error.into() })
-                }
-                Work::Records { .. } | Work::Reconcile(_) => {
-                    self.find_guilty(work, fence, &error, &plan).await
-                }
+        let refused = self.refused(work);
+        let failure = match self.attempt(work, fence, &refused, Pace::Together).await {
+            Ok(outcomes) => return Ok(outcomes),
+            Err(failure) => failure,
+        };
+        match work {
+            Work::Records { records, .. } if records.len() > 1 && may_pass_in_parts(&failure) => {
+                let source = Box::new(self.error(fence, failure));
+                Err(ApplyError::Split { target: self.config.name.clone(), source })
+            }
+            Work::Records { .. } | Work::Reconcile(_) => match failure {
+                Failure::Refused { .. } => self.find_guilty(work, fence, refused).await,
+                other => Err(self.error(fence, other)),
             },
-            Err(other) => Err(self.error(fence, other)),
         }
     }
 
-    /// Finds the change whose statements the database refuses, so that it alone is rejected.
+    /// The changes that the database has refused and that are not to be tried now: all but one of them, in turn, so
+    /// that a look at what is pending costs the same however many there are.
+    fn refused(&mut self, work: &Work) -> BTreeMap<ChangeId, State> {
+        if !matches!(work, Work::Reconcile(Selection::Pending)) {
+            return BTreeMap::new();
+        }
+        let pending = self.ledger.pending().iter();
+        let pending = pending.filter_map(|path| self.ledger.entries().get(path)?.pending.as_ref());
+        let is_refused =
+            |state: &State| matches!(state, State::Rejected { until: Until::DatabaseTakesIt, .. });
+        let mut refused: BTreeMap<ChangeId, State> = pending
+            .filter(|pending| is_refused(&pending.state))
+            .map(|pending| (pending.id.clone(), pending.state.clone()))
+            .collect();
+        let last = self.retried.take();
+        let next = refused.keys().find(|id| last.as_ref().is_none_or(|last| *id > last));
+        self.retried = next.or_else(|| refused.keys().next()).cloned();
+        if let Some(next) = &self.retried {
+            refused.remove(next);
+        }
+        refused
+    }
+
+    /// Finds the changes whose statements the database refuses, one after the other, so that they alone are rejected.
     async fn find_guilty(
         &mut self,
         work: &Work,
         fence: Fence,
-        error: &sql::Error,
-        plan: &Plan,
+        mut refused: BTreeMap<ChangeId, State>,
     ) -> Result<Vec<Outcome>, ApplyError> {
-        let is_written = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Applied | Verdict::Deleted);
-        // Of an endpoint and the databases that follow it, one database is the likelier one.
-        let mut written: Vec<&Outcome> = plan.outcomes.iter().filter(is_written).collect();
-        written.sort_by_key(|outcome| outcome.cause != Cause::Reconcile);
-        let suspects: Vec<ChangeId> = written.into_iter().map(|outcome| outcome.change.clone()).collect();
-        let refused = |ids: &[ChangeId]| ids.iter().map(|id| (id.clone(), said(error))).collect();
-        let alone = suspects.iter().map(std::slice::from_ref).filter(|_| suspects.len() > 1);
-        for guilty in alone.chain([suspects.as_slice()]) {
-            match self.attempt(work, fence, &refused(guilty)).await {
+        loop {
+            let (error, plan, spot) = match self.attempt(work, fence, &refused, Pace::Singly).await {
                 Ok(outcomes) => return Ok(outcomes),
-                Err(Failure::Refused { .. }) => {}
+                Err(Failure::Refused { error, plan, spot }) => (error, plan, spot),
                 Err(other) => return Err(self.error(fence, other)),
+            };
+            let guilty = guilty(&plan, spot.as_deref(), &refused);
+            if guilty.is_empty() {
+                return Err(ApplyError::Sql { target: self.config.name.clone(), source: error.into() });
             }
+            let state = Rejection::by_database(&said(&error)).state();
+            refused.extend(guilty.into_iter().map(|id| (id, state.clone())));
         }
-        Err(ApplyError::Sql { target: self.config.name.clone(), source: Box::new(error.clone()) })
     }
 
-    /// One transaction, tried again while others get in its way.
+    /// One transaction, tried again while others get in its way. A unique value that another row has is tried once
+    /// more: if somebody has made that row meanwhile, it is known by then.
     async fn attempt(
         &mut self,
         work: &Work,
         fence: Fence,
-        refused: &BTreeMap<ChangeId, String>,
+        refused: &BTreeMap<ChangeId, State>,
+        pace: Pace,
     ) -> Result<Vec<Outcome>, Failure> {
         let mut left = self.config.attempts.max(1);
+        let mut is_known = false;
         loop {
             left -= 1;
-            match self.attempt_once(work, fence, refused).await {
+            match self.attempt_once(work, fence, refused, pace).await {
                 Err(Failure::Sql(error)) if error.class() == sql::Class::Conflict && left > 0 => {}
+                Err(Failure::Vanished) if left > 0 => {}
+                Err(Failure::Refused { error, .. })
+                    if error.is_unique_violation() && !is_known && left > 0 =>
+                {
+                    is_known = true;
+                }
                 other => return other,
             }
         }
@@ -354,7 +392,8 @@ impl Target {
         &mut self,
         work: &Work,
         fence: Fence,
-        refused: &BTreeMap<ChangeId, String>,
+        refused: &BTreeMap<ChangeId, State>,
+        pace: Pace,
     ) -> Result<Vec<Outcome>, Failure> {
         let mut brief = work::brief(work, &self.ledger, &self.config.policy);
         self.load_documents(&brief.load).await?;
@@ -370,6 +409,7 @@ impl Target {
             env: self.config.env.clone(),
             fence,
             rounds: self.config.rounds,
+            pace,
             fail: self.config.fail,
             broken: self.config.broken(),
         };
@@ -472,15 +512,57 @@ impl Target {
             }
             Failure::Upgraded { version } => ApplyError::Upgraded { target, version },
             Failure::Refused { error, .. } => ApplyError::Sql { target, source: error.into() },
+            Failure::Vanished => ApplyError::Vanished { target },
             Failure::Lost(source) => ApplyError::Commit { target, source: source.into() },
             Failure::Decide(Shortfall::Full(pending)) => ApplyError::Full { target, pending },
             Failure::Decide(Shortfall::Rows(missing)) => {
                 ApplyError::Internal { target, what: format!("deciding lacks {missing:?}") }
             }
+            Failure::Decide(Shortfall::Lookups(missing)) => {
+                ApplyError::Internal { target, what: format!("deciding lacks {} lookups", missing.len()) }
+            }
             Failure::Decide(Shortfall::Unread(path)) => {
                 ApplyError::Internal { target, what: format!("the document of `{path}` was not read") }
             }
         }
+    }
+}
+
+/// Whether what hinders many records may leave fewer of them alone: neither a lost connection nor a lost term.
+fn may_pass_in_parts(failure: &Failure) -> bool {
+    match failure {
+        Failure::Refused { .. } | Failure::Decide(_) | Failure::Observe(_) | Failure::Vanished => true,
+        Failure::Sql(error) => match error.class() {
+            sql::Class::Conflict
+            | sql::Class::Refused
+            | sql::Class::Slow
+            | sql::Class::NoSpace
+            | sql::Class::Other => true,
+            // The server gives up on a session that thinks for too long between two statements.
+            sql::Class::Unreachable => matches!(error.code.as_deref(), Some("25P03" | "25P04")),
+            sql::Class::ReadOnly | sql::Class::Denied | sql::Class::Schema => false,
+        },
+        Failure::Ledger(_)
+        | Failure::Fenced
+        | Failure::Moved { .. }
+        | Failure::Upgraded { .. }
+        | Failure::Lost(_) => false,
+    }
+}
+
+/// The change that last worked on what the database refuses; where that is not known, all that are written.
+fn guilty(plan: &Plan, spot: Option<&Spot>, refused: &BTreeMap<ChangeId, State>) -> Vec<ChangeId> {
+    let is_written = |outcome: &Outcome| matches!(outcome.verdict, Verdict::Applied | Verdict::Deleted);
+    let suspects: Vec<(&Outcome, &BTreeSet<Spot>)> = plan
+        .outcomes
+        .iter()
+        .zip(&plan.spots)
+        .filter(|(outcome, _)| is_written(outcome) && !refused.contains_key(&outcome.change))
+        .collect();
+    let last = spot.and_then(|spot| suspects.iter().rev().find(|(_, spots)| spots.contains(spot)));
+    match last {
+        Some((outcome, _)) => vec![outcome.change.clone()],
+        None => suspects.into_iter().map(|(outcome, _)| outcome.change.clone()).collect(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Scenarios in a small notation, on rows in memory and on real databases.
 
+mod bounds;
 mod deletes;
 mod endpoints;
 mod hazards;
@@ -7,5 +8,6 @@ mod jumps;
 mod notation;
 mod property;
 mod pure;
+mod refusals;
 mod road;
 mod world;

@@ -2,7 +2,7 @@
 
 use change::{Fence, Millis, Outcome};
 use sql::{CommitError, Database, Mode, Transaction};
-use superset::{Ask, Facts, Statement};
+use superset::{Ask, Facts, Spot, Statement};
 
 use crate::book::Stream;
 use crate::decide::{Plan, Shortfall};
@@ -19,8 +19,18 @@ pub(crate) struct Terms {
     pub(crate) fence: Fence,
     /// Rounds of asking and observing.
     pub(crate) rounds: usize,
+    pub(crate) pace: Pace,
     pub(crate) fail: Option<Fail>,
     pub(crate) broken: Option<Broken>,
+}
+
+/// How many operations a statement may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As many as go into one.
+    Together,
+    /// One, so that a refusal says which.
+    Singly,
 }
 
 /// Why nothing was committed.
@@ -40,11 +50,15 @@ pub(crate) enum Failure {
         version: String,
     },
     Decide(Shortfall),
-    /// A statement was refused; the plan says which changes it was to write.
+    /// A statement was refused; the plan says which changes it was to write, `spot` what it was about, if that was one
+    /// row.
     Refused {
         error: sql::Error,
         plan: Box<Plan>,
+        spot: Option<Box<Spot>>,
     },
+    /// Rows that were looked at are not there any more.
+    Vanished,
     /// The connection was lost in COMMIT, and the ledger does not have the plan.
     Lost(CommitError),
 }
@@ -110,16 +124,21 @@ pub(crate) async fn transact(
                     left -= 1;
                     observe::supply(&mut transaction, &mut facts, &missing).await?;
                 }
+                Err(Shortfall::Lookups(lookups)) if left > 0 => {
+                    left -= 1;
+                    observe::look(&mut transaction, &mut facts, lookups).await?;
+                }
                 Err(shortfall) => return Err(Failure::Decide(shortfall)),
             }
         }
     };
-    let statements = superset::render(&superset::diff(&facts.rows, &plan.rows), &facts.schema);
-    if let Err(error) = execute(&mut transaction, &statements).await {
-        return Err(match error.class() {
-            sql::Class::Refused => Failure::Refused { error, plan: Box::new(plan) },
-            _ => Failure::Sql(error),
-        });
+    match execute(&mut transaction, &facts, &plan, terms.pace).await {
+        Ok(()) => {}
+        Err(Unexecuted::Vanished) => return Err(Failure::Vanished),
+        Err(Unexecuted::Sql { error, spot }) if error.class() == sql::Class::Refused => {
+            return Err(Failure::Refused { error, plan: Box::new(plan), spot });
+        }
+        Err(Unexecuted::Sql { error, .. }) => return Err(Failure::Sql(error)),
     }
     record(&mut transaction, terms, &mut plan).await?;
     fail::pass(deadly(terms, &plan), FailPoint::BeforeCommit);
@@ -138,9 +157,34 @@ fn deadly(terms: &Terms, plan: &Plan) -> Option<Fail> {
     terms.fail.filter(|_| !plan.outcomes.is_empty())
 }
 
-async fn execute(transaction: &mut Transaction, statements: &[Statement]) -> Result<(), sql::Error> {
-    for statement in statements {
-        transaction.execute(&statement.sql, statement.values.clone()).await?;
+/// Why the rows are not as planned.
+enum Unexecuted {
+    /// The database said no: to what was about `spot`, if that was one row.
+    Sql { error: sql::Error, spot: Option<Box<Spot>> },
+    /// Somebody else has removed rows.
+    Vanished,
+}
+
+async fn execute(
+    transaction: &mut Transaction,
+    facts: &Facts,
+    plan: &Plan,
+    pace: Pace,
+) -> Result<(), Unexecuted> {
+    let ops = superset::diff(&facts.rows, &plan.rows);
+    let run = match pace {
+        Pace::Together => ops.len().max(1),
+        Pace::Singly => 1,
+    };
+    for run in ops.chunks(run) {
+        for Statement { sql, values, rows } in superset::render(run, &facts.schema) {
+            let spot = || run.first().filter(|_| run.len() == 1).map(|op| Box::new(op.spot()));
+            let changed = transaction.execute(&sql, values).await;
+            let changed = changed.map_err(|error| Unexecuted::Sql { error, spot: spot() })?;
+            if rows.is_some_and(|rows| changed < rows) {
+                return Err(Unexecuted::Vanished);
+            }
+        }
     }
     Ok(())
 }

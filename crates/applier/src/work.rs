@@ -100,6 +100,12 @@ impl Rejection {
         Rejection { until: Until::Mended, reason: bounded(reason.into()), place: None }
     }
 
+    /// In the database's words, which name no values.
+    pub(crate) fn by_database(words: &str) -> Rejection {
+        let reason = format!("the database refuses it: {words}");
+        Rejection { until: Until::DatabaseTakesIt, ..Rejection::new(reason) }
+    }
+
     pub(crate) fn state(self) -> State {
         State::Rejected { until: self.until, reason: self.reason, place: self.place }
     }
@@ -195,8 +201,10 @@ pub(crate) fn brief(work: &Work, ledger: &Ledger, policy: &Policy) -> Brief {
     let mut touched = BTreeSet::new();
     match work {
         Work::Records { records, .. } => {
+            let mut put = BTreeMap::new();
             for read in records {
                 take_record(read, ledger, policy, &mut brief, &mut touched);
+                add_short_lived(read, &mut put, &mut brief);
             }
         }
         Work::Reconcile(selection) => select(*selection, ledger, &mut brief, &mut touched),
@@ -240,8 +248,33 @@ fn take_record(
     }
 }
 
+/// Adds the assets that one record of the batch puts and a later one deletes, or replaces by another asset. `put` is what
+/// the records so far have put.
+fn add_short_lived(read: &Read, put: &mut BTreeMap<ZnodePath, BTreeSet<(Kind, Uuid)>>, brief: &mut Brief) {
+    let Record::Txn(txn) = &read.record else {
+        if let Record::ResyncEnd(_) = &read.record {
+            brief.deletes.extend(put.values().flatten());
+        }
+        return;
+    };
+    for change in &txn.changes {
+        let parsed = brief.parsed.get(&change.id(read.fence.generation));
+        let asset = parsed.and_then(Parsed::document).map(|document| (document.kind(), document.uuid()));
+        let earlier = put.get(&change.path).into_iter().flatten();
+        match change.op {
+            Op::Delete { .. } => brief.deletes.extend(earlier),
+            Op::Put { .. } => {
+                brief.deletes.extend(earlier.filter(|its| asset.is_some_and(|new| **its != new)))
+            }
+        }
+        if let Some(asset) = asset {
+            put.entry(change.path.clone()).or_default().insert(asset);
+        }
+    }
+}
+
 fn may_go(entry: &Entry, brief: &mut Brief, touched: &mut BTreeSet<Uuid>) {
-    brief.deletes.extend(entry.applied_asset());
+    brief.deletes.extend(entry.applied_asset().iter().chain(&entry.wanted_asset()));
     touched.extend(entry.applied_asset().iter().chain(&entry.wanted_asset()).map(|(_, uuid)| *uuid));
 }
 

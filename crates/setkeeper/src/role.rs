@@ -142,7 +142,7 @@ async fn applier_term(
             // What was lost comes again with the resync, so it has to be asked for before the position is given up.
             term.session.request_resync(&error.to_string()).await.map_err(|error| passing(&error))?;
             let mut worker = open_applier(shared, target, term.fence).await?;
-            worker.skip_to_first().await.map_err(|error| passing(&error))?;
+            worker.skip(&error).await.map_err(|error| passing(&error))?;
             Err(passing(&error))
         }
         Err(error) => Err(TermError::new(&error, error.advice() == applier::Advice::Stop)),

@@ -5,7 +5,7 @@ use change::{Cause, ChangeId, Verdict, ZnodePath};
 
 use super::{Draft, Fold, Shortfall, verdict};
 use crate::book::{Applied, Entry, State};
-use crate::work::{self, Parsed, Rejection};
+use crate::work::{self, Parsed};
 
 impl Fold<'_> {
     /// Writes the databases that name an endpoint which the record has changed, as they stand, whatever else is
@@ -36,22 +36,23 @@ impl Fold<'_> {
         index: usize,
     ) -> Result<(), Shortfall> {
         if let Some(refusal) = self.refused.get(&applied.id) {
-            let state = Rejection::new(format!("the database refuses it: {refusal}")).state();
-            self.stay_behind(path, entry, applied, document, state);
+            self.stay_behind(path, entry, applied, document, refusal.clone());
             return Ok(());
         }
         let before = self.drifted(entry, document)?;
         match self.write(document)? {
             Ok(written) => {
                 let was_behind = self.catch_up(path, entry, applied);
-                if written.changed || was_behind {
-                    let verdict = if written.changed { Verdict::Applied } else { Verdict::Unchanged };
+                let changed = written.changed();
+                if changed || was_behind {
+                    let verdict = if changed { Verdict::Applied } else { Verdict::Unchanged };
                     let mut draft = Draft::new(applied.id.clone(), Cause::Reconcile, verdict);
                     draft.before = before;
-                    draft.also = self.note_others(&written);
+                    draft.also = self.note_others(&written)?;
                     self.renew_digest(path);
-                    let also = draft.also.iter().chain(written.changed.then_some(path)).cloned();
+                    let also = draft.also.iter().chain(changed.then_some(path)).cloned();
                     self.drafts[index].also.extend(also);
+                    draft.spots = written.spots;
                     self.drafts.push(draft);
                 }
             }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Fold;
 use super::settle::Round;
-use crate::book::{Entry, Pending, State, Tombstone, Until, Want};
+use crate::book::{Entry, Pending, State, Tombstone, Want};
 use crate::work::{Approval, Deletes};
 
 impl Fold<'_> {
@@ -60,9 +60,11 @@ impl Fold<'_> {
             State::New => true,
             State::Held { waiting } => waiting.iter().all(|each| match each {
                 Waiting::Reference { .. } | Waiting::Endpoint { .. } | Waiting::Secret { .. } => true,
-                Waiting::DeleteGuard { .. } | Waiting::StillUsed { .. } | Waiting::Policy => false,
+                Waiting::DeleteGuard { .. } | Waiting::StillUsed { .. } => false,
+                // Under another policy the guard was not asked.
+                Waiting::Policy => self.policy.deletes == Deletes::Apply,
             }),
-            State::Rejected { until, .. } => self.retry_all || *until != Until::Mended,
+            State::Rejected { until, .. } => self.retry_all || until.may_pass_by_itself(),
         }
     }
 

@@ -163,7 +163,7 @@ impl Fold<'_> {
     fn is_eligible(&self, pending: &Pending) -> bool {
         let is_open = match &pending.state {
             State::New | State::Held { .. } => true,
-            State::Rejected { until, .. } => self.retry_all || *until != Until::Mended,
+            State::Rejected { until, .. } => self.retry_all || until.may_pass_by_itself(),
         };
         is_open && self.brief.parsed.contains_key(&pending.id)
     }
@@ -206,8 +206,7 @@ impl Fold<'_> {
             return Ok(Tried::Waits(rejection.state()));
         }
         if let Some(refusal) = self.refused.get(&pending.id) {
-            let reason = format!("the database refuses it: {refusal}");
-            return Ok(Tried::Waits(Rejection::new(reason).state()));
+            return Ok(Tried::Waits(refusal.clone()));
         }
         let rivals = match self.rivals(path, document.uuid(), round) {
             Ok(rivals) => rivals,
@@ -224,15 +223,16 @@ impl Fold<'_> {
                 self.take_over(path, &rivals, document.uuid());
                 self.applied(path, &pending, document);
                 let mut draft = Draft::new(pending.id.clone(), cause(&pending), Verdict::Unchanged);
-                if written.changed {
+                if written.changed() {
                     draft.verdict = Verdict::Applied;
                 }
                 draft.before = before;
-                draft.also = self.note_others(&written);
+                draft.also = self.note_others(&written)?;
                 round.written.insert(document.uuid());
                 if is_new {
                     round.churn.push((document.uuid(), self.drafts.len()));
                 }
+                draft.spots = written.spots;
                 self.drafts.push(draft);
                 round.waits.remove(path);
                 if let Some((kind, old)) = entry.applied_asset().filter(|(_, old)| *old != document.uuid()) {
@@ -283,17 +283,21 @@ impl Fold<'_> {
     }
 
     /// Keeps the ledger's digests true where a change rewrote rows of other assets; returns their paths.
-    pub(super) fn note_others(&mut self, written: &Written) -> BTreeSet<ZnodePath> {
-        let mut also = BTreeSet::new();
-        for (_, uuid) in &written.others {
+    pub(super) fn note_others(&mut self, written: &Written) -> Result<BTreeSet<ZnodePath>, Shortfall> {
+        let (mut also, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+        for (kind, uuid) in &written.others {
             for path in self.book.claimants(*uuid) {
                 if self.book.get(&path).is_some_and(|entry| asset_of(entry, *uuid).is_some()) {
-                    self.renew_digest(&path);
+                    unknown.extend(superset::unknown(*kind, *uuid, &self.facts));
                     also.insert(path);
                 }
             }
         }
-        also
+        if !unknown.is_empty() {
+            return Err(Shortfall::Lookups(unknown));
+        }
+        also.iter().for_each(|path| self.renew_digest(path));
+        Ok(also)
     }
 
     pub(super) fn renew_digest(&mut self, path: &ZnodePath) {
@@ -316,14 +320,16 @@ impl Fold<'_> {
         let (verdict, buried, written) = if heir.is_some_and(|heir| self.bequeath(&heir, applied)) {
             (Verdict::Superseded, None, None)
         } else if let Some(refusal) = self.refused.get(&pending.id) {
-            return Ok(Tried::Waits(Rejection::new(format!("the database refuses it: {refusal}")).state()));
+            return Ok(Tried::Waits(refusal.clone()));
+        } else if self.is_refused_for_now(&pending.state) {
+            return Ok(Tried::Waits(pending.state));
         } else if let Some(state) = self.needs_approval(kind, &pending, round) {
             return Ok(Tried::Waits(state));
         } else if self.policy.deletes == Deletes::Ignore {
             (Verdict::Unchanged, None, None)
         } else {
-            match caught(superset::remove(kind, uuid, &mut self.facts))? {
-                Ok(others) => (Verdict::Deleted, Some(kind), Some(Written { changed: true, others })),
+            match self.remove((kind, uuid))? {
+                Ok(written) => (Verdict::Deleted, Some(kind), Some(written)),
                 Err(fault) => return Ok(Tried::Waits(self.state_of_delete(fault))),
             }
         };
@@ -336,11 +342,23 @@ impl Fold<'_> {
         let mut draft = Draft::new(pending.id.clone(), cause(&pending), verdict);
         if let Some(written) = written {
             round.churn.push((uuid, self.drafts.len()));
-            draft.also = self.note_others(&written);
+            draft.also = self.note_others(&written)?;
+            draft.spots = written.spots;
         }
         self.drafts.push(draft);
         round.waits.remove(path);
         Ok(Tried::Done)
+    }
+
+    /// What the database has refused is not tried with every record that comes.
+    fn is_refused_for_now(&self, state: &State) -> bool {
+        matches!(state, State::Rejected { until: Until::DatabaseTakesIt, .. }) && !self.retry_all
+    }
+
+    fn remove(&mut self, (kind, uuid): (Kind, Uuid)) -> Result<Result<Written, Fault>, Shortfall> {
+        let savepoint = self.facts.savepoint();
+        let removed = caught(superset::remove(kind, uuid, &mut self.facts))?;
+        Ok(removed.map(|others| Written { others, spots: self.facts.spots_since(&savepoint) }))
     }
 
     /// Removes what a path held before its uuid changed; says whether it is gone.
@@ -355,17 +373,18 @@ impl Fold<'_> {
             round.orphans.remove(path);
             return Ok(true);
         }
-        match caught(superset::remove(kind, uuid, &mut self.facts))? {
+        match self.remove((kind, uuid))? {
             Err(fault) => {
                 let state = self.state_of_delete(fault);
                 round.waits.insert(path.clone(), state);
                 Ok(false)
             }
-            Ok(others) => {
-                let also = self.note_others(&Written { changed: true, others });
+            Ok(written) => {
+                let also = self.note_others(&written)?;
                 let newest = self.drafts.iter().rposition(|draft| draft.id.path == *path);
                 if let Some(index) = newest {
                     self.drafts[index].also.extend(also);
+                    self.drafts[index].spots.extend(written.spots);
                     round.churn.push((uuid, index));
                 }
                 self.bury(path, kind);
@@ -433,10 +452,12 @@ impl Fold<'_> {
                 if !exists || document.kind() != Kind::Dashboard {
                     continue;
                 }
-                if self.write(document)?.is_ok_and(|written| written.changed) {
+                let Ok(written) = self.write(document)? else { continue };
+                if written.changed() {
                     self.renew_digest(&path);
-                    if let Some(draft) = self.drafts.get_mut(*index).filter(|draft| draft.id.path != path) {
-                        draft.also.insert(path);
+                    if let Some(draft) = self.drafts.get_mut(*index) {
+                        draft.spots.extend(written.spots);
+                        draft.also.extend(Some(path).filter(|path| draft.id.path != *path));
                     }
                 }
             }

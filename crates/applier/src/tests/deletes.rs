@@ -2,8 +2,10 @@
 
 use expect_test::expect;
 
+use super::notation::{self, Notation};
 use super::pure::{BASE, after_base, check_under};
-use crate::work::{Deletes, Policy};
+use super::world::World;
+use crate::work::{Deletes, Policy, Selection, Work};
 
 const SIX: &str = "+charts/a#11 ; +charts/b#12 ; +charts/e#13 ; +charts/f#14 ; +charts/g#15\n";
 
@@ -339,6 +341,42 @@ fn a_resync_that_finds_a_znode_takes_back_what_an_earlier_one_concluded() {
             dataset t of db
             chart c of t
             dashboard two [c]
+        "#]],
+    );
+}
+
+#[test]
+fn deletes_that_the_policy_held_meet_the_guard_once_the_policy_lets_them_pass() {
+    let check = |count: u64, want: &expect_test::Expect| {
+        let mut world =
+            World::new(Policy { deletes: Deletes::Hold, guard_count: count, ..Policy::default() });
+        let script = format!("{BASE}{SIX}-charts/a ; -charts/b ; -charts/e\n-charts/f ; -charts/g");
+        for read in Notation::default().read(&script) {
+            world.records(vec![read]);
+        }
+        world.policy.deletes = Deletes::Apply;
+        let told = world.apply(&Work::Reconcile(Selection::Pending));
+        let lines: Vec<String> = told.iter().map(notation::outcome).collect();
+        want.assert_eq(&(lines.join("\n") + "\n"));
+    };
+    check(
+        4,
+        &expect![[r#"
+            charts/a@2.- held: an approval: 5 deletes of this kind, 4 may pass unasked (reconciled)
+            charts/b@2.- held: an approval: 5 deletes of this kind, 4 may pass unasked (reconciled)
+            charts/e@2.- held: an approval: 5 deletes of this kind, 4 may pass unasked (reconciled)
+            charts/f@2.- held: an approval: 5 deletes of this kind, 4 may pass unasked (reconciled)
+            charts/g@2.- held: an approval: 5 deletes of this kind, 4 may pass unasked (reconciled)
+        "#]],
+    );
+    check(
+        5,
+        &expect![[r#"
+            charts/a@2.- deleted (reconciled)
+            charts/b@2.- deleted (reconciled)
+            charts/e@2.- deleted (reconciled)
+            charts/f@2.- deleted (reconciled)
+            charts/g@2.- deleted (reconciled)
         "#]],
     );
 }

@@ -147,6 +147,34 @@ async fn what_people_did_by_hand_is_told_before_it_is_overwritten() {
 }
 
 #[tokio::test]
+async fn nobody_is_said_to_have_edited_what_we_rewrote_ourselves() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        road.append(BASE).await;
+        road.run().await;
+        // The charts of a renamed database are two steps away from it.
+        road.append("+databases/db#1 name=other").await;
+        road.run().await;
+        // A managed dashboard that shows a chart which its document does not name.
+        road.append("+charts/e#5").await;
+        road.run().await;
+        road.by_hand(
+            "INSERT INTO dashboard_slices (id, dashboard_id, slice_id) \
+             SELECT 999, d.id, s.id FROM dashboards d, slices s WHERE s.slice_name = 'e'",
+        )
+        .await;
+        road.append("-charts/e").await;
+        road.run().await;
+        road.outcomes().await;
+        road.append("+charts/c#3 name=two\n+datasets/t#2 name=two\n+dashboards/d#4 charts=3 name=two").await;
+        road.run().await;
+        for outcome in road.outcomes().await {
+            assert_eq!(outcome.before, None, "{on:?}: {}", notation::outcome(&outcome));
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_the_database_refuses_is_rejected_and_the_rest_flows_on() {
     let mut road = Road::new(On::Postgres).await;
     let long = "x".repeat(300);

@@ -473,3 +473,27 @@ fn a_document_beyond_the_bound_is_rejected() {
         "#]],
     );
 }
+
+#[test]
+fn a_resync_brings_a_document_back_that_another_configuration_lets_pass() {
+    let mut world = World::new(Policy { document_max: 100, ..Policy::default() });
+    let mut notation = Notation::default();
+    let mut told = Vec::new();
+    let resync = "begin 1\n=databases/db\nend 1";
+    for (max, script) in
+        [(100, "+databases/db#1"), (100, resync), (1 << 20, "=databases/db"), (1 << 20, resync)]
+    {
+        world.policy.document_max = max;
+        for read in notation.read(script) {
+            told.extend(world.records(vec![read]));
+        }
+    }
+    let lines: Vec<String> = told.iter().map(notation::outcome).collect();
+    expect![[r#"
+        databases/db@1.0 rejected: the znode holds 133 bytes, more than 100; store the document as gzip, or split it
+        databases/db@1.0 skipped
+        databases/db@1.0 skipped
+        databases/db@1.0 applied
+    "#]]
+    .assert_eq(&(lines.join("\n") + "\n"));
+}

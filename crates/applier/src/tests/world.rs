@@ -78,6 +78,9 @@ impl World {
                     let lookups = std::collections::BTreeSet::from([*lookup]);
                     self.answer(&superset::Ask { lookups, ..superset::Ask::default() }, &mut facts);
                 }
+                Err(Shortfall::Lookups(lookups)) => {
+                    self.answer(&superset::Ask { lookups, ..superset::Ask::default() }, &mut facts);
+                }
                 Err(shortfall) => panic!("{shortfall:?}"),
             }
         };
