@@ -1,6 +1,7 @@
 //! The whole pipeline, on real services, and the rules that the code itself keeps.
 
 mod chaos;
+mod discovery;
 mod locks;
 mod pipeline;
 mod scenarios;

@@ -1,0 +1,7 @@
+//! Who is registered, in files and over HTTP: the real program, ZooKeeper, nginx and HAProxy.
+
+mod asking;
+mod balancers;
+mod faults;
+mod fleet;
+mod storm;
