@@ -138,6 +138,18 @@ fn a_token_that_is_none_is_a_fault() {
 }
 
 #[test]
+fn what_a_node_may_have_registered_or_not_has_a_default() {
+    let world = world(&[("services/s/a", r#"{"name":"s","id":"a","address":"h","port":1}"#)], &[]);
+    let source = r#"{{ service("s")[0].payload.zone | default("none") | token }}{{ service("s")[0].version | tojson }}"#;
+    expect!["nonenull"].assert_eq(&told(source, json!({}), &world));
+    expect!["fault: x.j2:1: syntax error: unknown statement include"].assert_eq(&told(
+        "{% include 'x' %}",
+        json!({}),
+        &world,
+    ));
+}
+
+#[test]
 fn documents_are_read_as_the_applier_reads_them() {
     let chart = json!({"version": "1.0.0", "uuid": "00000000-0000-0000-0000-000000000001", "slice_name": "Sales",
         "viz_type": "table", "params": {}, "dataset_uuid": "00000000-0000-0000-0000-000000000002"});
