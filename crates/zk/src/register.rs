@@ -86,8 +86,8 @@ pub enum Gone {
     Session(#[source] SessionEnd),
 }
 
-/// An ephemeral znode of ours. It goes with the session, with [`Registration::withdraw`], or when this is dropped (in
-/// the background, and then only if the connection holds).
+/// An ephemeral znode of ours. It goes with the session, with [`Registration::withdraw`], or when this is dropped, in the
+/// background.
 #[derive(Debug)]
 pub struct Registration {
     session: Session,
@@ -274,24 +274,9 @@ impl Registration {
     /// # Errors
     /// [`RegisterError`]; it goes with the session then.
     pub async fn withdraw(mut self) -> Result<(), RegisterError> {
-        for _ in 0..self.session.config().attempts.max(1) {
-            match self.session.registered(&self.path).await? {
-                Some((_, stat)) if stat.czxid == self.czxid => self.version = stat.version,
-                _ => {
-                    self.withdrawn = true;
-                    return Ok(());
-                }
-            }
-            match self.session.client().delete(&self.path, Some(self.version)).await {
-                Ok(()) | Err(ZkError::NoNode) => {
-                    self.withdrawn = true;
-                    return Ok(());
-                }
-                Err(error) if error == ZkError::BadVersion || is_lost(&error) => {}
-                Err(source) => return Err(self.session.register_error(&self.path, source)),
-            }
-        }
-        Err(RegisterError::Contended { path: self.session.absolute(&self.path) })
+        remove(&self.session, &self.path, self.czxid).await?;
+        self.withdrawn = true;
+        Ok(())
     }
 
     /// Resolves when the znode is no longer this registration's. A lost connection is not an end. Cancel-safe.
@@ -336,9 +321,31 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        if !self.withdrawn {
-            // The request leaves as soon as it is made.
-            drop(self.session.client().delete(&self.path, Some(self.version)));
+        if self.withdrawn {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (session, path, czxid) = (self.session.clone(), std::mem::take(&mut self.path), self.czxid);
+            runtime.spawn(async move {
+                // If it does not work, the znode goes with the session.
+                let _ = remove(&session, &path, czxid).await;
+            });
         }
     }
+}
+
+/// Removes a znode if it is still in the life that `czxid` began: what others have put in its place stays.
+async fn remove(session: &Session, path: &str, czxid: i64) -> Result<(), RegisterError> {
+    for _ in 0..session.config().attempts.max(1) {
+        let version = match session.registered(path).await? {
+            Some((_, stat)) if stat.czxid == czxid => stat.version,
+            _ => return Ok(()),
+        };
+        match session.client().delete(path, Some(version)).await {
+            Ok(()) | Err(ZkError::NoNode) => return Ok(()),
+            Err(error) if error == ZkError::BadVersion || is_lost(&error) => {}
+            Err(source) => return Err(session.register_error(path, source)),
+        }
+    }
+    Err(RegisterError::Contended { path: session.absolute(path) })
 }

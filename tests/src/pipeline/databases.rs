@@ -26,7 +26,7 @@ pub(crate) struct Store {
 
 impl Store {
     /// A copy of the template.
-    pub(super) async fn make(kind: Metadata, folder: &Path) -> Store {
+    pub(crate) async fn make(kind: Metadata, folder: &Path) -> Store {
         match kind {
             Metadata::Sqlite => {
                 let file = folder.join("superset.db");

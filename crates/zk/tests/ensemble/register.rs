@@ -30,8 +30,7 @@ async fn a_registration_stands_is_updated_and_withdrawn() {
     assert_eq!(stands(&session).await, None);
     let dropped = node.register("superset", "node-1", b"{}").await.unwrap();
     drop(dropped);
-    node.client().sync("/").await.unwrap();
-    assert_eq!(stands(&session).await, None);
+    within("the drop's effect", async { while stands(&session).await.is_some() {} }).await;
 }
 
 #[tokio::test]
@@ -42,6 +41,14 @@ async fn an_earlier_session_of_the_same_instance_is_replaced_and_learns_it() {
     let fresh = now.register("superset", "node-1", b"new").await.unwrap();
     assert_eq!(within("the loss", stale.gone()).await, Gone::Deleted);
     assert!(matches!(stale.update(b"old").await, Err(RegisterError::Gone { .. })));
+    let older = session.register("superset", "node-1", b"older").await.unwrap();
+    let fresh = {
+        drop(fresh);
+        now.register("superset", "node-1", b"new").await.unwrap()
+    };
+    drop(older);
+    session.sync().await.unwrap();
+    tokio::time::timeout(Duration::from_millis(200), fresh.gone()).await.expect_err("it stays");
     stale.withdraw().await.unwrap();
     let owner = now.client().session_id().0;
     assert_eq!(stands(&session).await, Some((b"new".to_vec(), owner)), "the old one has taken the new one's");
@@ -152,4 +159,57 @@ async fn what_cannot_be_registered_says_why() {
     assert!(matches!(&error, RegisterError::Permanent { path } if path.ends_with(PATH)), "{error}");
     let missing = connect(&config("no-such").await).await;
     assert!(matches!(missing.register("superset", "node-1", b"{}").await, Err(RegisterError::Read(_))));
+}
+
+/// Registers and dies, in every way there is to die, and has the next life take over.
+async fn lives(instance: usize, count: usize, proxy: &Proxy) {
+    let name = format!("node-{instance}");
+    let direct = config("many-lives").await;
+    let through = Config { connect: proxy.connect.clone(), ..direct.clone() };
+    let mut stale = Vec::new();
+    let mut session = connect(&direct).await;
+    for life in 0..count {
+        let json = format!("{{\"life\":{life}}}");
+        let registration = session.register("superset", &name, json.as_bytes()).await.unwrap();
+        match (instance + life) % 4 {
+            0 => registration.withdraw().await.unwrap(),
+            1 => drop(registration),
+            // The process goes, and its session is closed.
+            2 => {
+                drop((registration, session));
+                session = connect(&direct).await;
+            }
+            // It is cut off: its session expires some time, after the next life has begun or before.
+            _ => {
+                let cut = connect(&through).await;
+                let registration = cut.register("superset", &name, json.as_bytes()).await.unwrap();
+                stale.push((registration, cut));
+            }
+        }
+    }
+    // The last life of all ends like the first.
+    let last = session.register("superset", &name, b"{}").await.unwrap();
+    last.withdraw().await.unwrap();
+    proxy.lose(Lose::Everything);
+    for (registration, _session) in &stale {
+        within("the end", registration.gone()).await;
+    }
+}
+
+#[tokio::test]
+async fn after_two_thousand_lives_and_deaths_nothing_is_left() {
+    let session = environment("many-lives").await;
+    let mut follower = session.follow("services").await.unwrap();
+    let proxies: Vec<Proxy> =
+        futures_util::future::join_all((0..40).map(|_| async { Proxy::start(super::server().await).await }))
+            .await;
+    let all = proxies.iter().enumerate().map(|(instance, proxy)| lives(instance, 50, proxy));
+    futures_util::future::join_all(all).await;
+    within("the last one's end", async {
+        while follower.nodes().keys().any(|path| path.contains('/')) {
+            follower.changed().await.unwrap();
+        }
+    })
+    .await;
+    assert!(session.client().list_children("/services/superset").await.unwrap().is_empty());
 }
