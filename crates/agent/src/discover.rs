@@ -11,14 +11,13 @@ mod formats;
 mod server;
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zk::{ReadError, Session};
 
@@ -152,35 +151,41 @@ impl Discovery {
         }
     }
 
-    /// Tells how the files stand where `setkeeper status` finds it. What cannot be told is logged: the files matter
-    /// more.
+    /// Tells how the files stand where `setkeeper status` finds it. What cannot be told is logged, and tried again: the
+    /// files matter more.
     async fn report(&self) -> Infallible {
+        if self.config.templates.is_empty() {
+            std::future::pending::<()>().await;
+        }
         let mut states = self.board.states();
-        let mut told: Option<String> = None;
+        let mut told = None;
         loop {
-            let text = {
-                let states = states.borrow_and_update();
-                let files: Vec<_> = states.values().collect();
-                serde_json::json!({"v": 1, "holder": self.config.holder, "templates": files}).to_string()
-            };
-            let nothing = self.config.templates.is_empty();
-            if !nothing && told.as_ref() != Some(&text) {
-                if let Err(error) = self.put_report(text.as_bytes()).await {
-                    tracing::warn!(%error, "`setkeeper status` is not told how the templates stand");
-                }
-                told = Some(text);
+            let text = self.report_text(&states.borrow_and_update());
+            if told.as_ref() != Some(&text) {
+                told = match self.put_report(text.as_bytes()).await {
+                    Ok(()) => Some(text),
+                    Err(error) => {
+                        tracing::warn!(%error, "`setkeeper status` is not told how the templates stand");
+                        None
+                    }
+                };
             }
-            let next = Instant::now() + self.config.report_every;
-            if states.changed().await.is_err() {
+            tokio::time::sleep(self.config.report_every).await;
+            if told.is_some() && states.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
-            tokio::time::sleep_until(next).await;
         }
+    }
+
+    fn report_text(&self, states: &BTreeMap<String, template::State>) -> String {
+        let files: Vec<_> = states.values().collect();
+        serde_json::json!({"v": 1, "holder": self.config.holder, "templates": files}).to_string()
     }
 
     async fn put_report(&self, bytes: &[u8]) -> Result<(), zookeeper_client::Error> {
         let client = self.session.client();
-        let path = format!("/{REPORTS}/{}", self.config.name);
+        // With the session in it: what the one before has left goes with that one.
+        let path = format!("/{REPORTS}/{}-{}", self.config.name, client.session_id());
         match client.set_data(&path, bytes, None).await {
             Err(zookeeper_client::Error::NoNode) => {}
             done => return done.map(drop),

@@ -55,7 +55,7 @@ pub struct Template {
 
 impl Template {
     /// A template with the defaults: mode 0644, no commands, at most one change in a second, another try after 10
-    /// seconds, 10 million steps.
+    /// seconds, 2 million steps.
     #[must_use]
     pub fn new(source: Source, target: PathBuf) -> Template {
         Template {
@@ -67,7 +67,7 @@ impl Template {
             reload: None,
             min_interval: Duration::from_secs(1),
             retry: Duration::from_secs(10),
-            fuel: 10_000_000,
+            fuel: 2_000_000,
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use rustix::process::Signal;
+use serde_json::Value;
+
 use super::fleet::{Fleet, until};
 
 /// A template of ours, and a log of reloads.
@@ -136,4 +139,25 @@ async fn a_second_program_does_not_write_the_same_file() {
     drop(first);
     let _two = fleet.register("superset", "two", 2).await;
     fleet.holds("servers", "one two ").await;
+}
+
+#[tokio::test]
+async fn a_program_whose_session_expired_comes_back_in_a_new_one() {
+    let fleet = Fleet::start(of_a_file).await;
+    fleet.put("servers.j2", GOOD);
+    let _one = fleet.register("superset", "one", 1).await;
+    let keeper = fleet.run(&["template", "run"]);
+    fleet.holds("servers", "one ").await;
+    fleet.stands("fresh").await;
+    keeper.signal(Signal::STOP);
+    until("its report is gone with its session", async || match fleet.status().await {
+        Value::Null => Ok(()),
+        status => Err(status.to_string()),
+    })
+    .await;
+    let _two = fleet.register("superset", "two", 2).await;
+    keeper.signal(Signal::CONT);
+    fleet.holds("servers", "one two ").await;
+    let status = fleet.stands("fresh").await;
+    assert_eq!(status["reason"], Value::Null);
 }

@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testbed::{Zookeeper, zookeeper};
@@ -87,7 +88,7 @@ impl Fleet {
         let file = std::fs::File::create(&log).expect("a log");
         let mut command = program::command(Program::Setkeeper, &self.at("setkeeper.toml"));
         command.args(arguments).stdout(file.try_clone().expect("a log")).stderr(file);
-        Running { log, _child: command.spawn().expect("the program starts") }
+        Running { log, child: command.spawn().expect("the program starts") }
     }
 
     /// Registers an instance at a port of this machine, in the test's own session.
@@ -134,10 +135,16 @@ pub(super) fn registration(service: &str, instance: &str, port: u16) -> Vec<u8> 
 /// A program that runs on.
 pub(super) struct Running {
     log: PathBuf,
-    _child: Child,
+    child: Child,
 }
 
 impl Running {
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).expect("it runs");
+        kill_process(pid, signal).expect("it runs");
+    }
+
     /// A page of its port, with its status.
     pub(super) async fn page(&self, path: &str) -> (u16, String) {
         let port = until("the port is told", async || {

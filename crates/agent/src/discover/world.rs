@@ -179,7 +179,7 @@ impl World {
         let mut instances = Instances::default();
         for (path, held) in branch.below(name) {
             match held {
-                Held::Server(server, value) if server.enabled => {
+                Held::Server(server, value) if server.enabled && server.service == name => {
                     instances.servers.push(Server::clone(server));
                     instances.values.push(value.clone());
                 }

@@ -126,6 +126,11 @@ fn add_values(engine: &mut Environment<'static>, world: &Arc<World>) {
     });
     let known = Arc::clone(world);
     engine.add_function("settings", move |group: &str| -> Result<Value, Error> {
+        if asset::Group::from_folder(group).is_none() {
+            let known = asset::Group::ALL.map(asset::Group::folder).join(", ");
+            let what = format!("`{}` is no group of settings; the groups are {known}", group.escape_debug());
+            return Err(Error::new(ErrorKind::InvalidOperation, what));
+        }
         values(&known, Root::Settings, group, |path| path.rsplit('/').next().unwrap_or(path))
     });
     let known = Arc::clone(world);

@@ -134,6 +134,9 @@ struct Keeper<'a> {
     state: State,
 }
 
+/// How many registrations that were left out are told.
+const LEFT_OUT_MAX: usize = 20;
+
 /// More than a write and a reload are never due at once.
 const STEPS_MAX: usize = 3;
 
@@ -200,7 +203,9 @@ impl Keeper<'_> {
         let text = self.template.text(&source);
         need(&engine::check(text)?);
         let rendered = engine::render(text, world)?;
-        self.state.left_out = rendered.left_out;
+        let (told, more) = rendered.left_out.split_at(rendered.left_out.len().min(LEFT_OUT_MAX));
+        let more = (!more.is_empty()).then(|| format!("and {} more", more.len()));
+        self.state.left_out = told.iter().cloned().chain(more).collect();
         Ok(rendered.text)
     }
 
