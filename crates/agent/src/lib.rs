@@ -21,5 +21,6 @@ pub mod live;
 pub mod node;
 pub mod registry;
 pub mod rolling;
+pub mod run;
 pub mod scale;
 pub mod template;

@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod discover;
 mod lock;
+mod nodes;
 
 pub(crate) use discover::{Discover, Template};
 pub(crate) use lock::{Break, Fence, Lock, LockRun, UnderLock};
+pub(crate) use nodes::{Agent, AgentWhat, Drain, Nodes, NodesOf, RestartNodes};
 
 /// Keeps Apache Superset's configuration in Apache ZooKeeper.
 #[derive(Debug, Parser)]
@@ -40,6 +42,7 @@ Examples:
   setkeeper history assets/main/charts/sales
   setkeeper status -o json
   setkeeper lock run superset-upgrade --pause-applier -- superset db upgrade
+  setkeeper agent                          beside each Superset node; setkeeper nodes list shows them all
 
 Exit codes: 0 done · 1 failed · 2 differences or findings · 64 usage · 69 a server cannot be reached
   75 lock not acquired · 76 lock lost · 78 configuration";
@@ -105,6 +108,12 @@ pub(crate) enum Command {
     /// Run the auditor alone
     #[command(after_help = "Example:\n  setkeeper audit --set http.listen=127.0.0.1:8633")]
     Audit,
+    /// Look after the Superset node on this machine: register it, keep its live settings, restart it in its turn
+    #[command(after_help = nodes::AGENT_EXAMPLES)]
+    Agent(Agent),
+    /// Superset's nodes: list, drain, restart one after the other, wait for their number
+    #[command(subcommand)]
+    Nodes(Nodes),
     /// Make the environment's tree in ZooKeeper; what is there stays
     #[command(after_help = "Example:\n  setkeeper init")]
     Init,

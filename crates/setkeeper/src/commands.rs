@@ -2,7 +2,7 @@
 
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, Command, Output};
+use crate::cli::{Agent, AgentWhat, Cli, Command, Output};
 use crate::config::{self, Config, ConfigError, Needs};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -13,6 +13,7 @@ mod check;
 mod discover;
 mod fence;
 pub(crate) mod lock;
+mod nodes;
 mod operate;
 mod plan;
 mod refuse;
@@ -44,6 +45,10 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             output::raw(&script);
             return Ok(Exit::Done);
         }
+        Command::Agent(Agent { what: Some(AgentWhat::LiveModule) }) => {
+            output::raw(agent::live::MODULE.as_bytes());
+            return Ok(Exit::Done);
+        }
         _ => {}
     }
     #[cfg_attr(not(feature = "faults"), expect(unused_mut, reason = "only faults change it"))]
@@ -56,6 +61,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Watch => serve::run(config, serve::Roles::Watcher).await,
         Command::Apply => serve::run(config, serve::Roles::Appliers).await,
         Command::Audit => serve::run(config, serve::Roles::Auditor).await,
+        Command::Agent(_) => serve::run(config, serve::Roles::Agent).await,
+        Command::Nodes(nodes) => nodes::nodes(&config, format, nodes).await,
         Command::Init => operate::init(&config, format).await,
         Command::InitDb => operate::init_db(&config, format).await,
         Command::Push(push) => assets::push(&config, format, push).await,
@@ -87,6 +94,8 @@ fn needs(command: &Command) -> Needs {
         Command::Status | Command::Check => Needs::TargetsIfAny,
         Command::Watch
         | Command::Audit
+        | Command::Agent(_)
+        | Command::Nodes(_)
         | Command::Init
         | Command::Push(_)
         | Command::Put(_)

@@ -14,6 +14,7 @@ use figment::value::Dict;
 
 mod lock;
 mod mean;
+mod node;
 mod raw;
 mod source;
 mod template;
@@ -57,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) stop_within: Duration,
     /// The longest pause before a worker that failed is built anew.
     pub(crate) restart_pause_max: Duration,
+    /// The Superset node on this machine.
+    pub(crate) agent: agent::run::Config,
 }
 
 /// One Superset metadata database.

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     auditor: Arc<auditor::Stats>,
     board: Board,
     appliers: Mutex<BTreeMap<String, watch::Receiver<applier::Stats>>>,
+    agent: watch::Sender<Option<agent::run::View>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -74,6 +75,11 @@ impl Metrics {
         self.board.clone()
     }
 
+    /// Where the agent puts its view of the node.
+    pub(crate) fn agent(&self) -> watch::Sender<Option<agent::run::View>> {
+        self.agent.clone()
+    }
+
     /// Shows `stats` for the target from now on.
     pub(crate) fn follow_applier(&self, target: &str, stats: watch::Receiver<applier::Stats>) {
         self.appliers.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned(), stats);
@@ -88,6 +94,7 @@ impl Metrics {
         self.add_appliers(registry.sub_registry_with_prefix("applier"), health);
         self.add_discovery(registry.sub_registry_with_prefix("discovery"));
         self.add_files(registry.sub_registry_with_prefix("template"));
+        self.add_agent(registry.sub_registry_with_prefix("agent"));
         let mut text = String::new();
         encode(&mut text, &registry).expect("writing to a string cannot fail");
         text
@@ -126,7 +133,6 @@ impl Metrics {
         );
     }
 
-    /// Of the targets whose applier is active here: what a former term knew is no longer so.
     fn add_discovery(&self, registry: &mut Registry) {
         let Some(age) = self.board.age() else { return };
         let seconds = Gauge::<f64, AtomicU64>::default();
@@ -159,6 +165,28 @@ impl Metrics {
         registry.register("faults", "Times that it began to fail", faults);
     }
 
+    fn add_agent(&self, registry: &mut Registry) {
+        let Some(view) = self.agent.borrow().clone() else { return };
+        let healthy = view.health == agent::node::Health::Healthy;
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for (name, help, value) in [
+            ("healthy", "1 while superset answers", i64::from(healthy)),
+            ("registered", "1 while the node stands in the registry", view.registered.into()),
+            ("drained", "1 while somebody has taken the node out", view.drained.is_some().into()),
+            ("restarting", "1 while the node is away for a restart", view.restarting.is_some().into()),
+            ("lacks", "Settings that a restart would bring", count(view.lacks.len())),
+            (
+                "faults",
+                "Settings that are not taken over, and a live file that is not written",
+                count(view.faults.len()),
+            ),
+            ("processes", "Processes of superset that read the live settings", count(view.processes)),
+        ] {
+            registry.register(name, help, gauge(value));
+        }
+    }
+
+    /// Of the targets whose applier is active here: what a former term knew is no longer so.
     fn add_appliers(&self, registry: &mut Registry, health: &Health) {
         let outcomes = Family::<OutcomeLabel, Counter>::default();
         let held = Family::<TargetLabel, Gauge>::default();

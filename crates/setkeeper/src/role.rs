@@ -26,6 +26,8 @@ pub(crate) enum Role {
     Discovery,
     /// The same, and the files of the configured templates.
     Templates,
+    /// Beside the Superset node of this name.
+    Agent(String),
 }
 
 /// A worker at work.
@@ -48,6 +50,7 @@ impl fmt::Display for Role {
             Role::Auditor => f.write_str("auditor"),
             Role::Discovery => f.write_str("discovery"),
             Role::Templates => f.write_str("templates"),
+            Role::Agent(instance) => write!(f, "agent-{instance}"),
         }
     }
 }
@@ -56,7 +59,7 @@ impl Role {
     /// The folder below `workers` where the role is elected; `None` of one that every process plays for itself.
     pub(crate) fn election(&self) -> Option<String> {
         match self {
-            Role::Watcher | Role::Applier(_) | Role::Auditor => Some(self.to_string()),
+            Role::Watcher | Role::Applier(_) | Role::Auditor | Role::Agent(_) => Some(self.to_string()),
             Role::Discovery | Role::Templates => None,
         }
     }
@@ -74,6 +77,7 @@ impl Role {
             Role::Applier(target) => Box::pin(applier_term(shared, target, term, stop)),
             Role::Auditor => Box::pin(auditor_term(shared, term, stop)),
             Role::Discovery | Role::Templates => Box::pin(self.run_alone(shared, term.session, stop)),
+            Role::Agent(_) => Box::pin(agent_term(self, shared, term, stop)),
         }
     }
 }
@@ -174,6 +178,19 @@ async fn auditor_term(shared: &Shared, term: Term, stop: CancellationToken) -> R
         ended = running => ended.map(|auditor::Stopped::Asked| ()).map_err(failed),
         error = ask_for_resyncs(&term.session, &stats) => Err(passing(&error)),
     }
+}
+
+async fn agent_term(
+    role: &Role,
+    shared: &Shared,
+    term: Term,
+    stop: CancellationToken,
+) -> Result<(), TermError> {
+    let failed = |error: agent::run::Error| TermError::new(&error, error.advice() == zk::Advice::Stop);
+    let opened = agent::run::Agent::open(shared.config.agent.clone(), term.session, shared.metrics.agent());
+    let worker = opened.await.map_err(failed)?;
+    shared.health.set(&role.to_string(), Doing::Running);
+    worker.run(stop).await.map(|agent::run::Stopped::Asked| ()).map_err(failed)
 }
 
 /// How often the auditor is looked at for a log that left something untold.

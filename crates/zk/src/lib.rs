@@ -25,6 +25,7 @@ mod follow;
 mod generation;
 mod held;
 mod lock;
+mod marks;
 mod read;
 mod register;
 mod report;

@@ -1,4 +1,4 @@
-//! `run`, `watch`, `apply`, `audit` and `template run`: the workers, until SIGTERM.
+//! `run`, `watch`, `apply`, `audit`, `agent` and `template run`: the workers, until SIGTERM.
 
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub(super) enum Roles {
     Auditor,
     /// The files of the templates.
     Templates,
+    /// The agent of this machine's node, and the files of the templates if there are any.
+    Agent,
 }
 
 impl Roles {
@@ -40,6 +42,10 @@ impl Roles {
             Roles::Appliers => appliers().collect(),
             Roles::Auditor => vec![Role::Auditor],
             Roles::Templates => vec![Role::Templates],
+            Roles::Agent => {
+                let files = (!config.templates.is_empty()).then_some(Role::Templates);
+                [Role::Agent(config.agent.instance.clone())].into_iter().chain(files).collect()
+            }
         }
     }
 }
@@ -48,7 +54,7 @@ impl Roles {
 pub(super) async fn run(config: Config, roles: Roles) -> Result<Exit, Failure> {
     let stop = CancellationToken::new();
     let listener = http::listen(config.listen).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
-    if roles != Roles::Templates {
+    if !matches!(roles, Roles::Templates | Roles::Agent) {
         make_state_folder(&config)?;
     }
     stop_on_signals(&stop)?;

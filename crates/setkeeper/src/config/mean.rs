@@ -98,6 +98,7 @@ impl Reading<'_> {
                 raw.run.restart_pause_max.as_deref(),
                 Duration::from_secs(30),
             ),
+            agent: self.agent(&raw.agent),
             env: raw.env,
         }
     }
@@ -330,6 +331,11 @@ impl Reading<'_> {
         self.base.join(text)
     }
 
+    /// A file in the state folder.
+    pub(super) fn state(&self, name: &str) -> PathBuf {
+        self.state.join(name)
+    }
+
     pub(super) fn duration(&mut self, key: &str, text: Option<&str>, default: Duration) -> Duration {
         let Some(text) = text else { return default };
         match humantime::parse_duration(text) {
@@ -356,7 +362,12 @@ impl Reading<'_> {
         }
     }
 
-    fn at_least_1<T: Default + PartialEq>(&mut self, key: &str, value: Option<T>, default: T) -> T {
+    pub(super) fn at_least_1<T: Default + PartialEq>(
+        &mut self,
+        key: &str,
+        value: Option<T>,
+        default: T,
+    ) -> T {
         match value {
             Some(zero) if zero == T::default() => {
                 self.fault(key, "must be at least 1");

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::lock::RawLock;
+use super::node::RawAgent;
 use super::template::RawTemplate;
 
 /// `setkeeper.toml`. `config/setkeeper.toml` describes every key.
@@ -27,9 +28,10 @@ pub(crate) struct Raw {
     pub(super) projects: BTreeMap<String, Project>,
     pub(super) http: Http,
     pub(super) run: Run,
+    pub(super) agent: RawAgent,
 }
 
-const SECTIONS: [&str; 13] = [
+const SECTIONS: &[&str] = &[
     "env",
     "zookeeper",
     "watcher",
@@ -43,6 +45,7 @@ const SECTIONS: [&str; 13] = [
     "projects",
     "http",
     "run",
+    "agent",
 ];
 
 /// What was read, and what is wrong with it.
@@ -77,6 +80,7 @@ pub(super) fn read(figment: &Figment, file: &str) -> Result<Read, Vec<String>> {
         projects: reading.section("projects").unwrap_or_default(),
         http: reading.section("http").unwrap_or_default(),
         run: reading.section("run").unwrap_or_default(),
+        agent: reading.section("agent").unwrap_or_default(),
     };
     Ok(Read { raw, faults: reading.faults, unread: reading.unread })
 }

@@ -1,0 +1,557 @@
+//! `setkeeper nodes`: Superset's nodes, as their agents and the registry tell of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use agent::node::{Health, Until};
+use agent::rolling::{self, Request, RequestState, Restart, Stage};
+use agent::run::{Drain, View, boot_id, drain_path};
+use serde::Serialize;
+use tokio::time::Instant;
+use ulid::Ulid;
+use zk::{Found, Session};
+
+use super::assets::read_failed;
+use super::{author, connect};
+use crate::cli::{self, Nodes, NodesOf, Output, RestartNodes};
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Printed, table};
+use crate::supervisor::now;
+
+/// Requests for a restart that are kept for a look back.
+const RESTARTS_KEPT: usize = 20;
+
+/// `setkeeper nodes`
+pub(super) async fn nodes(config: &Config, output: Output, nodes: Nodes) -> Result<Exit, Failure> {
+    let session = connect(config).await?;
+    match nodes {
+        Nodes::List(of) => {
+            output::print(
+                output,
+                &Fleet(look(&session, of.service.as_deref()).await.map_err(|error| read_failed(&error))?),
+            );
+            Ok(Exit::Done)
+        }
+        Nodes::Drain(drain) => self::drain(config, output, &session, drain).await,
+        Nodes::Undrain { instance, of } => undrain(config, output, &session, &instance, of).await,
+        Nodes::Wait { count, wait, of } => wait_for(config, output, &session, count, wait, of).await,
+        Nodes::Restart(restart) if restart.cancel => cancel(config, output, &session, restart).await,
+        Nodes::Restart(restart) => self::restart(config, output, &session, restart).await,
+        Nodes::Forget { instance } => forget(output, &session, &instance).await,
+    }
+}
+
+/// One node, by its agent's report, its registration and its drain.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Node {
+    service: String,
+    instance: String,
+    /// Whether its agent runs; none is known of a service that something else registers.
+    agent: Option<bool>,
+    registered: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drained: Option<Drain>,
+    /// What the agent said last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<View>,
+}
+
+impl Node {
+    fn key(service: &str, instance: &str) -> (String, String) {
+        (service.to_owned(), instance.to_owned())
+    }
+
+    fn new(service: &str, instance: &str) -> Node {
+        Node {
+            service: service.to_owned(),
+            instance: instance.to_owned(),
+            agent: None,
+            registered: false,
+            drained: None,
+            report: None,
+        }
+    }
+
+    fn runs(&self) -> bool {
+        self.agent == Some(true)
+    }
+
+    /// The settings that it gets with its next restart.
+    pub(super) fn lacks(&self) -> &BTreeSet<String> {
+        const NONE: &BTreeSet<String> = &BTreeSet::new();
+        self.report.as_ref().filter(|_| self.runs()).map_or(NONE, |report| &report.lacks)
+    }
+
+    fn state(&self) -> String {
+        let mut words = Vec::new();
+        if self.agent == Some(false) {
+            words.push("its agent is down".to_owned());
+        }
+        if let Some(report) = self.report.as_ref().filter(|_| self.runs()) {
+            match report.health {
+                Health::Healthy => words.push("healthy".to_owned()),
+                Health::Unknown => words.push("not looked at yet".to_owned()),
+                Health::Unhealthy => {
+                    words.push(format!("unhealthy: {}", report.why.as_deref().unwrap_or("no reason known")));
+                }
+            }
+            if let Some(stage) = report.restarting {
+                words.push(format!("restart: {}", stage.name()));
+            }
+            words.extend(report.faults.iter().map(|(path, why)| format!("{path}: {why}")));
+        }
+        if let Some(drain) = &self.drained {
+            let until = match drain.until {
+                Until::Undrain => "",
+                Until::Restart => " until its restart",
+            };
+            words.push(format!("drained{until} by {}: {}", drain.by, drain.reason));
+        }
+        words.join("\n")
+    }
+}
+
+/// The nodes of a service, or of all.
+pub(super) async fn look(session: &Session, service: Option<&str>) -> Result<Vec<Node>, zk::ReadError> {
+    let tree = session.read_tree(&["workers", "services", "control/drain"]).await?;
+    let all: BTreeMap<String, Found> =
+        tree.nodes.into_iter().map(|(path, found)| (path.as_str().to_owned(), found)).collect();
+    let below = |folder: &str| -> BTreeMap<String, Found> {
+        let prefix = format!("{folder}/");
+        let rest =
+            |(path, found): (&String, &Found)| Some((path.strip_prefix(&prefix)?.to_owned(), found.clone()));
+        all.iter().filter_map(rest).collect()
+    };
+    let workers = below("workers");
+    let running: BTreeSet<String> = agent::run::running(&workers).map(|view| view.instance).collect();
+    let mut nodes: BTreeMap<(String, String), Node> = BTreeMap::new();
+    for (path, found) in &workers {
+        if !path.starts_with("agent-") || !path.ends_with("/report") {
+            continue;
+        }
+        let Ok(view) = serde_json::from_slice::<View>(&found.bytes) else { continue };
+        let node = nodes.entry(Node::key(&view.service, &view.instance));
+        let node = node.or_insert_with(|| Node::new(&view.service, &view.instance));
+        node.agent = Some(running.contains(&view.instance));
+        node.report = Some(view);
+    }
+    for path in below("services").keys() {
+        if let Some((service, instance)) = path.split_once('/') {
+            let node = nodes.entry(Node::key(service, instance));
+            node.or_insert_with(|| Node::new(service, instance)).registered = true;
+        }
+    }
+    for (path, found) in &below("control/drain") {
+        if let Some((service, instance)) = path.split_once('/') {
+            let node = nodes.entry(Node::key(service, instance));
+            node.or_insert_with(|| Node::new(service, instance)).drained = Some(Drain::read(found));
+        }
+    }
+    Ok(nodes.into_values().filter(|node| service.is_none_or(|service| node.service == service)).collect())
+}
+
+/// All nodes, for printing.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Fleet(Vec<Node>);
+
+impl Printed for Fleet {
+    fn text(&self) -> String {
+        if self.0.is_empty() {
+            return "no node is known; `setkeeper agent` runs beside each Superset".to_owned();
+        }
+        rows(&self.0)
+    }
+}
+
+/// The nodes as a table.
+pub(super) fn rows(nodes: &[Node]) -> String {
+    let rows = nodes.iter().map(|node| {
+        let report = node.report.as_ref();
+        vec![
+            format!("{}/{}", node.service, node.instance),
+            if node.registered { "yes" } else { "no" }.to_owned(),
+            node.state(),
+            node.lacks().iter().cloned().collect::<Vec<_>>().join("\n"),
+            report.and_then(|report| report.version.clone()).unwrap_or_default(),
+            report.map(|report| report.since.to_string()).unwrap_or_default(),
+        ]
+    });
+    table(&["node", "registered", "state", "lacks until a restart", "version", "since"], rows)
+}
+
+/// A sentence for people, an object for scripts.
+#[derive(Serialize)]
+struct Said {
+    #[serde(flatten)]
+    value: serde_json::Value,
+    #[serde(skip)]
+    text: String,
+}
+
+impl Printed for Said {
+    fn text(&self) -> String {
+        self.text.clone()
+    }
+}
+
+fn say(output: Output, value: serde_json::Value, text: String) {
+    output::print(output, &Said { value, text });
+}
+
+fn service(config: &Config, of: NodesOf) -> String {
+    of.service.unwrap_or_else(|| config.agent.service.clone())
+}
+
+fn failed(error: &dyn std::error::Error) -> Failure {
+    Failure::of(Exit::Failed, error)
+}
+
+async fn known(session: &Session, service: &str) -> Result<Vec<Node>, Failure> {
+    look(session, Some(service)).await.map_err(|error| read_failed(&error))
+}
+
+async fn drain(
+    config: &Config,
+    output: Output,
+    session: &Session,
+    drain: cli::Drain,
+) -> Result<Exit, Failure> {
+    let service = service(config, drain.of);
+    let instance = drain.instance.unwrap_or_else(|| config.agent.instance.clone());
+    let nodes = known(session, &service).await?;
+    let node = nodes.iter().find(|node| node.instance == instance);
+    let said = serde_json::json!({"service": service, "instance": instance});
+    match node {
+        // Nobody would end such a drain, and the node is not registered by anyone.
+        _ if drain.self_node && !node.is_some_and(|node| node.runs() || node.registered) => {
+            say(output, said, format!("{service}/{instance} is not registered: its agent does not run"));
+            return Ok(Exit::Done);
+        }
+        None => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("no node of {service} is called `{instance}`; `setkeeper nodes list` lists them"),
+            ));
+        }
+        Some(_) => {}
+    }
+    let until = if drain.self_node || drain.until_restart { Until::Restart } else { Until::Undrain };
+    let json = Drain {
+        v: 1,
+        by: author(drain.author),
+        reason: if drain.message.is_empty() && drain.self_node {
+            "superset stops".to_owned()
+        } else {
+            drain.message
+        },
+        since: now(),
+        until,
+        boot: drain.self_node.then(boot_id).flatten(),
+    };
+    let bytes = serde_json::to_vec(&json).expect("texts and numbers always make JSON");
+    session.put_mark(&drain_path(&service, &instance), &bytes).await.map_err(|error| failed(&error))?;
+    if drain.wait {
+        let was_in = node.is_some_and(|node| node.registered);
+        out(session, &service, &instance, drain.wait_max).await?;
+        if was_in {
+            tokio::time::sleep(config.agent.drain_grace).await;
+        }
+    }
+    let text = match until {
+        Until::Undrain => {
+            format!("{service}/{instance} is drained until `setkeeper nodes undrain {instance}`")
+        }
+        Until::Restart => format!("{service}/{instance} is drained until its Superset has restarted"),
+    };
+    say(output, said, text);
+    Ok(Exit::Done)
+}
+
+/// Waits until the instance is registered no longer.
+async fn out(session: &Session, service: &str, instance: &str, within: Duration) -> Result<(), Failure> {
+    let gone = registered(session, service, within, |instances| !instances.contains(instance)).await?;
+    if gone {
+        return Ok(());
+    }
+    let what =
+        format!("{service}/{instance} is registered still, {} later", humantime::format_duration(within));
+    Err(Failure::new(Exit::Failed, what)
+        .hint("its agent takes it out: does it run? `setkeeper nodes list` tells"))
+}
+
+/// Waits until the registered instances are as wanted; `false` if they are not in time.
+async fn registered(
+    session: &Session,
+    service: &str,
+    within: Duration,
+    wanted: impl Fn(&BTreeSet<String>) -> bool,
+) -> Result<bool, Failure> {
+    let deadline = Instant::now() + within;
+    let mut follower =
+        session.follow(&format!("services/{service}")).await.map_err(|error| read_failed(&error))?;
+    loop {
+        let instances = follower.nodes().keys().filter(|name| !name.is_empty() && !name.contains('/'));
+        if follower.is_connected() && wanted(&instances.cloned().collect()) {
+            return Ok(true);
+        }
+        match tokio::time::timeout_at(deadline, follower.changed()).await {
+            Err(_) => return Ok(false),
+            Ok(changed) => changed.map_err(|error| read_failed(&error))?,
+        }
+    }
+}
+
+async fn undrain(
+    config: &Config,
+    output: Output,
+    session: &Session,
+    instance: &str,
+    of: NodesOf,
+) -> Result<Exit, Failure> {
+    let service = service(config, of);
+    let nodes = known(session, &service).await?;
+    let drain = nodes.into_iter().find(|node| node.instance == instance).and_then(|node| node.drained);
+    session.remove_mark(&drain_path(&service, instance)).await.map_err(|error| failed(&error))?;
+    let text = match &drain {
+        Some(drain) => format!(
+            "{service}/{instance} is in again once it is healthy; it was drained by {} since {}: {}",
+            drain.by, drain.since, drain.reason
+        ),
+        None => format!("{service}/{instance} was not drained"),
+    };
+    say(output, serde_json::json!({"service": service, "instance": instance, "ended": drain}), text);
+    Ok(Exit::Done)
+}
+
+async fn wait_for(
+    config: &Config,
+    output: Output,
+    session: &Session,
+    count: usize,
+    within: Duration,
+    of: NodesOf,
+) -> Result<Exit, Failure> {
+    let service = service(config, of);
+    if registered(session, &service, within, |instances| instances.len() >= count).await? {
+        let text = format!("{count} or more nodes of {service} are registered");
+        say(output, serde_json::json!({"service": service, "count": count}), text);
+        return Ok(Exit::Done);
+    }
+    let nodes = known(session, &service).await?;
+    let there = nodes.iter().filter(|node| node.registered).count();
+    let within = humantime::format_duration(within);
+    Err(Failure::new(
+        Exit::Failed,
+        format!("{there} nodes of {service} are registered after {within}, not {count}"),
+    ))
+}
+
+async fn forget(output: Output, session: &Session, instance: &str) -> Result<Exit, Failure> {
+    let nodes = look(session, None).await.map_err(|error| read_failed(&error))?;
+    let found: Vec<&Node> = nodes.iter().filter(|node| node.instance == instance).collect();
+    if found.is_empty() {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("no node is called `{instance}`; `setkeeper nodes list` lists them"),
+        ));
+    }
+    if found.iter().any(|node| node.runs() || node.registered) {
+        let what = format!("`{instance}` is there: its agent runs, or it is registered; stop it first");
+        return Err(Failure::new(Exit::Failed, what));
+    }
+    for node in found {
+        session.remove_mark(&drain_path(&node.service, instance)).await.map_err(|error| failed(&error))?;
+    }
+    session.remove_mark(&format!("workers/agent-{instance}")).await.map_err(|error| failed(&error))?;
+    say(output, serde_json::json!({"instance": instance}), format!("`{instance}` is forgotten"));
+    Ok(Exit::Done)
+}
+
+/// The requests for a service, the oldest first.
+async fn requests(session: &Session, service: &str) -> Result<Vec<Restart>, Failure> {
+    let root = format!("control/restart/{service}");
+    let tree = session.read_tree(&[&root]).await.map_err(|error| read_failed(&error))?;
+    let control: BTreeMap<String, Found> = tree
+        .nodes
+        .into_iter()
+        .filter_map(|(path, found)| Some((path.as_str().strip_prefix("control/")?.to_owned(), found)))
+        .collect();
+    Ok(rolling::restarts(service, &control))
+}
+
+fn running(requests: &[Restart]) -> Option<&Restart> {
+    requests.iter().find(|restart| restart.request.state == RequestState::Running)
+}
+
+async fn cancel(
+    config: &Config,
+    output: Output,
+    session: &Session,
+    asked: RestartNodes,
+) -> Result<Exit, Failure> {
+    let service = service(config, asked.of);
+    let requests = requests(session, &service).await?;
+    let Some(restart) = running(&requests) else {
+        return Err(Failure::new(Exit::Failed, format!("no restart of {service} runs")));
+    };
+    let request = restart.ended(RequestState::Cancelled, None);
+    let bytes = serde_json::to_vec(&request).expect("texts and numbers always make JSON");
+    let path = format!("control/restart/{service}/{}", restart.id);
+    if !session.replace_mark(&path, &bytes, restart.version).await.map_err(|error| failed(&error))? {
+        return Err(Failure::new(
+            Exit::Failed,
+            "the restart has just ended; look with `setkeeper nodes list`",
+        ));
+    }
+    let away = restart
+        .progress
+        .iter()
+        .filter(|(_, progress)| progress.state.is_away())
+        .map(|(node, _)| node.as_str());
+    let away = away.collect::<Vec<_>>().join(", ");
+    let rest = if away.is_empty() { String::new() } else { format!("; {away} is away and comes back") };
+    say(output, serde_json::json!({"id": restart.id}), format!("restart {} is off{rest}", restart.id));
+    Ok(Exit::Done)
+}
+
+async fn restart(
+    config: &Config,
+    output: Output,
+    session: &Session,
+    asked: RestartNodes,
+) -> Result<Exit, Failure> {
+    let service = service(config, asked.of);
+    let earlier = requests(session, &service).await?;
+    if let Some(restart) = running(&earlier) {
+        let what = format!(
+            "restart {} of {service} runs since {}, asked for by {}: {}",
+            restart.id, restart.request.since, restart.request.by, restart.request.reason
+        );
+        return Err(Failure::new(Exit::Failed, what)
+            .hint("wait for its end, or call it off with `setkeeper nodes restart --cancel`"));
+    }
+    let nodes = known(session, &service).await?;
+    let can = |node: &&Node| node.runs() && node.report.as_ref().is_some_and(|report| report.can_restart);
+    let able: BTreeSet<String> = nodes.iter().filter(can).map(|node| node.instance.clone()).collect();
+    for node in nodes.iter().filter(|node| !able.contains(&node.instance)) {
+        let why = if node.runs() {
+            "has no agent.restart_command"
+        } else {
+            "is not restarted: its agent does not run"
+        };
+        eprintln!("setkeeper: {service}/{} {why}", node.instance);
+    }
+    if able.is_empty() {
+        return Err(Failure::new(Exit::Failed, format!("no node of {service} can be restarted"))
+            .hint("run `setkeeper agent` with agent.restart_command beside each Superset"));
+    }
+    let id = Ulid::generate().to_string();
+    let request = Request {
+        v: 1,
+        by: author(asked.author),
+        reason: asked.message,
+        since: now(),
+        nodes: able,
+        state: RequestState::Running,
+        failed: None,
+    };
+    let bytes = serde_json::to_vec(&request).expect("texts and numbers always make JSON");
+    let path = format!("control/restart/{service}/{id}");
+    session.put_mark(&path, &bytes).await.map_err(|error| failed(&error))?;
+    for old in rolling::outdated(&earlier, RESTARTS_KEPT) {
+        let path = format!("control/restart/{service}/{}", old.id);
+        session.remove_mark(&path).await.map_err(|error| failed(&error))?;
+    }
+    if asked.wait {
+        return await_restart(output, session, &service, &id, asked.wait_max).await;
+    }
+    let names = request.nodes.iter().cloned().collect::<Vec<_>>().join(", ");
+    say(
+        output,
+        serde_json::json!({"id": id, "nodes": request.nodes}),
+        format!("restart {id} of {names} is asked for"),
+    );
+    Ok(Exit::Done)
+}
+
+/// Shows each node's progress on standard error until the end.
+async fn await_restart(
+    output: Output,
+    session: &Session,
+    service: &str,
+    id: &str,
+    within: Duration,
+) -> Result<Exit, Failure> {
+    let deadline = Instant::now() + within;
+    let mut follower = session.follow("control/restart").await.map_err(|error| read_failed(&error))?;
+    let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    loop {
+        let control: BTreeMap<String, Found> =
+            follower.nodes().iter().map(|(path, found)| (format!("restart/{path}"), found.clone())).collect();
+        let found = rolling::restarts(service, &control).into_iter().find(|restart| restart.id == id);
+        let Some(restart) = found else {
+            return Err(Failure::new(Exit::Failed, format!("the request {id} was removed")));
+        };
+        show(&restart, &mut shown);
+        match restart.request.state {
+            RequestState::Running => {}
+            RequestState::Done => {
+                let count = restart.request.nodes.len();
+                let value = serde_json::json!({"id": id, "nodes": restart.request.nodes});
+                say(output, value, format!("all {count} nodes of {service} have restarted"));
+                return Ok(Exit::Done);
+            }
+            RequestState::Failed | RequestState::Cancelled => return Err(stopped(service, &restart)),
+        }
+        match tokio::time::timeout_at(deadline, follower.changed()).await {
+            Ok(changed) => changed.map_err(|error| read_failed(&error))?,
+            Err(_) => {
+                let within = humantime::format_duration(within);
+                let what =
+                    format!("the restart of {service} has not ended within {within}: {}", missing(&restart));
+                return Err(Failure::new(Exit::Failed, what)
+                    .hint("it goes on; `setkeeper nodes list` shows the nodes, `nodes restart --cancel` calls it off"));
+            }
+        }
+    }
+}
+
+fn show(restart: &Restart, shown: &mut BTreeMap<String, String>) {
+    for (node, progress) in &restart.progress {
+        let why = progress.why.as_ref().map(|why| format!(" {why}")).unwrap_or_default();
+        let line = format!("{node}: {}{why}", progress.state.name());
+        if shown.get(node) != Some(&line) {
+            eprintln!("{line}");
+            shown.insert(node.clone(), line);
+        }
+    }
+}
+
+fn stopped(service: &str, restart: &Restart) -> Failure {
+    let what = match &restart.request.failed {
+        Some(failed) => {
+            format!(
+                "the restart of {service} stopped at {}: {}; {}",
+                failed.node,
+                failed.why,
+                missing(restart)
+            )
+        }
+        None => format!("the restart of {service} was called off; {}", missing(restart)),
+    };
+    Failure::new(Exit::Failed, what).hint("mend the node, then run `setkeeper nodes restart` again")
+}
+
+fn missing(restart: &Restart) -> String {
+    let is_done =
+        |node: &&String| restart.progress.get(*node).is_some_and(|progress| progress.state == Stage::Done);
+    let rest: Vec<&str> =
+        restart.request.nodes.iter().filter(|node| !is_done(node)).map(String::as_str).collect();
+    if rest.is_empty() {
+        "all nodes have restarted".to_owned()
+    } else {
+        format!("not restarted: {}", rest.join(", "))
+    }
+}
