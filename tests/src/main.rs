@@ -2,6 +2,7 @@
 
 mod chaos;
 mod discovery;
+mod fleet;
 mod locks;
 mod pipeline;
 mod scenarios;

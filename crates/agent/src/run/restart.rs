@@ -32,22 +32,22 @@ enum State {
     #[default]
     Idle,
     /// In the lock's queue.
-    Queued { id: String, locking: Pending<Result<Held, LockError>> },
+    Queued { id: String, locking: Pending<Result<Box<Held>, LockError>> },
     /// It let another have its turn.
     Yielded { id: String, until: Instant },
     /// It holds the lock, and waits for others to be back.
-    Holding { id: String, held: Held, until: Instant },
+    Holding { id: String, held: Box<Held>, until: Instant },
     /// Out of the registry, while clients turn away.
-    Draining { id: String, held: Held, until: Instant },
+    Draining { id: String, held: Box<Held>, until: Instant },
     /// The command runs.
-    Restarting { id: String, held: Held, running: Pending<Result<(), String>> },
+    Restarting { id: String, held: Box<Held>, running: Pending<Result<(), String>> },
     /// The command is done; Superset starts.
-    Starting { id: String, held: Held, until: Instant },
+    Starting { id: String, held: Box<Held>, until: Instant },
 }
 
 /// What became of the wait.
 pub(super) enum Event {
-    Locked(Result<Held, LockError>),
+    Locked(Result<Box<Held>, LockError>),
     /// The time of this state is up.
     Time,
     Ended(Result<(), String>),
@@ -162,7 +162,8 @@ impl Agent {
         let name = format!("restart.{}", self.config.service);
         let (count, reason) =
             (self.config.max_unavailable, format!("restart {id} of {}", self.config.instance));
-        let locking: Pending<_> = Box::pin(async move { fleet::lock(&session, &name, count, &reason).await });
+        let locking: Pending<_> =
+            Box::pin(async move { fleet::lock(&session, &name, count, &reason).await.map(Box::new) });
         self.turn.state = State::Queued { id, locking };
     }
 
@@ -214,7 +215,7 @@ impl Agent {
     }
 
     /// The lock is ours: what was decided while we waited must be seen, whichever server we are connected to.
-    async fn locked(&mut self, id: String, held: Held) -> Result<(), Error> {
+    async fn locked(&mut self, id: String, held: Box<Held>) -> Result<(), Error> {
         let Some(restart) = read(&self.session, &self.config.service, &id).await? else {
             release(held).await;
             return Ok(());
@@ -269,7 +270,7 @@ impl Agent {
         self.progress(&id, Stage::Waiting, Some(why.to_owned()), None).await
     }
 
-    async fn yield_turn(&mut self, id: String, held: Held) -> Result<(), Error> {
+    async fn yield_turn(&mut self, id: String, held: Box<Held>) -> Result<(), Error> {
         release(held).await;
         self.turn.state = State::Yielded { id, until: Instant::now() + YIELD_AFTER / 2 };
         Ok(())
@@ -286,7 +287,7 @@ impl Agent {
         Ok(())
     }
 
-    async fn restart(&mut self, id: String, held: Held) -> Result<(), Error> {
+    async fn restart(&mut self, id: String, held: Box<Held>) -> Result<(), Error> {
         let Some(command) = self.config.restart_command.clone() else { return Ok(()) };
         self.progress(&id, Stage::Restarting, None, Some(held.path())).await?;
         info!(id, "restarting superset");
@@ -361,7 +362,7 @@ impl Agent {
     }
 }
 
-async fn release(held: Held) {
+async fn release(held: Box<Held>) {
     if let Err(error) = held.release().await {
         // It goes with the session.
         warn!(error = %in_words(&error), "the fleet's lock was not released");

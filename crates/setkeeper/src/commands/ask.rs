@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::assets::parse_path;
 use super::discover::{self, FileStatus};
 use super::existing_queue;
+use super::nodes::{self, Node};
 use crate::cli::{History, Output};
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
@@ -182,6 +183,7 @@ struct Status {
     generation: Option<change::Generation>,
     paused: Option<zk::Pause>,
     stages: Vec<Stage>,
+    nodes: Vec<Node>,
     pending: Vec<Pending>,
     audit: Option<AuditStatus>,
     files: Vec<FileStatus>,
@@ -247,6 +249,10 @@ impl Status {
             }
             self.orphaned_pause(&session).await;
             self.files(&session).await;
+            match nodes::look(&session, None).await {
+                Ok(nodes) => self.nodes = nodes,
+                Err(error) => self.trouble(&error),
+            }
         }
     }
 
@@ -435,6 +441,9 @@ impl Printed for Status {
         }
         if !self.files.is_empty() {
             parts.push(FileStatus::table(&self.files));
+        }
+        if !self.nodes.is_empty() {
+            parts.push(nodes::rows(&self.nodes));
         }
         if let Some(audit) = &self.audit {
             parts.push(format!("audit: {} live paths, head {}", audit.live, audit.head));

@@ -1,0 +1,69 @@
+//! Nodes that somebody takes out.
+
+use serde_json::json;
+
+use super::world::World;
+
+#[tokio::test]
+async fn a_drained_node_stays_out_until_it_is_let_in_or_its_superset_has_restarted() {
+    let mut world = World::running(2, "").await;
+    world.must(&["nodes", "drain", "n2", "--wait", "-m", "a new disk", "--author", "ana"]).await;
+    assert_eq!(world.registered().await, ["n1".to_owned()].into());
+    let listed = world.listed("n2").await;
+    assert_eq!(
+        (&listed["drained"]["by"], &listed["drained"]["reason"]),
+        (&json!("ana"), &json!("a new disk"))
+    );
+
+    // Neither a restart of Superset nor one of the agent lets it in.
+    world.nodes[1].kill_superset();
+    world.nodes[1].start_superset().await;
+    world.nodes[1].stop_agent().await;
+    world.nodes[1].start_agent();
+    world
+        .until("the new agent sees Superset and the drain", async || {
+            let view = world.json("workers/agent-n2/report").await.unwrap_or_default();
+            if view["health"] == "healthy" && view["drained"] == "undrain" { Ok(()) } else { Err(view) }
+        })
+        .await;
+    assert_eq!(world.registered().await, ["n1".to_owned()].into());
+    world.must(&["nodes", "undrain", "n2"]).await;
+    world.registered_become(&["n1", "n2"]).await;
+
+    // As Superset's unit does before it stops.
+    world.must(&["nodes", "drain", "--self", "--wait"]).await;
+    assert_eq!(world.registered().await, ["n2".to_owned()].into());
+    world.nodes[0].kill_superset();
+    world
+        .until("the agent sees that it is gone", async || {
+            let view = world.json("workers/agent-n1/report").await.unwrap_or_default();
+            if view["why"].is_string() { Ok(()) } else { Err(view) }
+        })
+        .await;
+    world.nodes[0].start_superset().await;
+    world.registered_become(&["n1", "n2"]).await;
+    assert_eq!(world.json("control/drain/superset/n1").await, None);
+}
+
+#[tokio::test]
+async fn a_drain_of_nobody_is_told() {
+    let mut world = World::new(1, "").await;
+    let unknown = world.setkeeper(&["nodes", "drain", "n9"]).await;
+    assert_eq!(unknown.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("n9"));
+    // Superset's unit must be able to stop where no agent runs.
+    let said = world.must(&["nodes", "drain", "--self", "--wait"]).await;
+    assert!(said.contains("does not run"), "{said}");
+    assert_eq!(world.json("control/drain/superset/n1").await, None);
+
+    // A drain whose agent was killed does not end in time, and says so.
+    world.nodes[0].start_superset().await;
+    world.nodes[0].start_agent();
+    world.registered_become(&["n1"]).await;
+    world.nodes[0].signal_agent(rustix::process::Signal::STOP);
+    let late = world.setkeeper(&["nodes", "drain", "n1", "--wait", "--wait-max", "200ms"]).await;
+    world.nodes[0].signal_agent(rustix::process::Signal::CONT);
+    assert_eq!(late.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&late.stderr).contains("registered still"));
+    world.registered_become::<&str>(&[]).await;
+}
