@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod discover;
+mod endpoints;
 mod lock;
 mod nodes;
 
 pub(crate) use discover::{Discover, Template};
+pub(crate) use endpoints::Endpoints;
 pub(crate) use lock::{Break, Fence, Lock, LockRun, UnderLock};
 pub(crate) use nodes::{Agent, AgentWhat, Drain, Nodes, NodesOf, RestartNodes};
 
@@ -149,6 +151,9 @@ pub(crate) enum Command {
     /// Print who is registered as a service
     #[command(after_help = discover::DISCOVER_EXAMPLES)]
     Discover(Discover),
+    /// Databases that follow other services' registries: what was chosen for them
+    #[command(subcommand)]
+    Endpoints(Endpoints),
     /// Files that are made of templates over services, settings and documents
     #[command(subcommand)]
     Template(Template),

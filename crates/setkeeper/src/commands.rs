@@ -11,6 +11,7 @@ mod ask;
 mod assets;
 mod check;
 mod discover;
+mod endpoints;
 mod fence;
 pub(crate) mod lock;
 mod nodes;
@@ -78,6 +79,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Fence(given) => fence::fence(&config, format, &given).await,
         Command::Discover(given) => discover::discover(&config, form, given).await,
         Command::Template(given) => discover::template(config, given).await,
+        Command::Endpoints(given) => endpoints::endpoints(config, format, given).await,
         Command::Approve(approve) => operate::approve(&config, format, approve).await,
         Command::Pause(pause) => operate::pause(&config, format, pause).await,
         Command::Resume => operate::resume(&config, format).await,
@@ -105,6 +107,7 @@ fn needs(command: &Command) -> Needs {
         | Command::History(_)
         | Command::Discover(_)
         | Command::Template(_)
+        | Command::Endpoints(_)
         | Command::Lock(_)
         | Command::Fence(_)
         | Command::UnderLock(_)

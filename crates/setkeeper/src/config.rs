@@ -12,6 +12,7 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::Dict;
 
+mod endpoints;
 mod lock;
 mod mean;
 mod node;
@@ -50,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) audit: Audit,
     /// Files that are made of templates.
     pub(crate) templates: Vec<agent::template::Template>,
+    /// Registries that endpoints follow.
+    pub(crate) endpoints: agent::endpoints::Config,
     /// Commands under a lock.
     pub(crate) lock: lock::Lock,
     /// Where `/livez`, `/readyz`, `/metrics` and `/sd` are served.

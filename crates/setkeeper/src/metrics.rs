@@ -23,6 +23,7 @@ use crate::role::Role;
 pub(crate) struct Metrics {
     watcher: Arc<watcher::Stats>,
     auditor: Arc<auditor::Stats>,
+    endpoints: Arc<agent::endpoints::Stats>,
     board: Board,
     appliers: Mutex<BTreeMap<String, watch::Receiver<applier::Stats>>>,
     agent: watch::Sender<Option<agent::run::View>>,
@@ -70,6 +71,11 @@ impl Metrics {
         Arc::clone(&self.auditor)
     }
 
+    /// What the worker that follows registries counts into.
+    pub(crate) fn endpoints(&self) -> Arc<agent::endpoints::Stats> {
+        Arc::clone(&self.endpoints)
+    }
+
     /// Where this process shows who is registered and how its files stand.
     pub(crate) fn board(&self) -> Board {
         self.board.clone()
@@ -92,6 +98,7 @@ impl Metrics {
         self.add_watcher(registry.sub_registry_with_prefix("watcher"), health);
         self.add_auditor(registry.sub_registry_with_prefix("auditor"), health);
         self.add_appliers(registry.sub_registry_with_prefix("applier"), health);
+        self.add_endpoints(registry.sub_registry_with_prefix("endpoints"));
         self.add_discovery(registry.sub_registry_with_prefix("discovery"));
         self.add_files(registry.sub_registry_with_prefix("template"));
         self.add_agent(registry.sub_registry_with_prefix("agent"));
@@ -131,6 +138,23 @@ impl Metrics {
             "1 while the history has a gap",
             gauge((stats.resync_needed && health.is_running(&Role::Auditor)).into()),
         );
+    }
+
+    fn add_endpoints(&self, registry: &mut Registry) {
+        let stats = &self.endpoints;
+        let read = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        let mut show = |name: &str, help: &str, value: &AtomicU64| {
+            registry.register(name, help, gauge(i64::try_from(read(value)).unwrap_or(i64::MAX)));
+        };
+        show("followed", "Endpoints that this process follows a registry for", &stats.endpoints);
+        show("troubled", "Endpoints that a person should look at", &stats.troubled);
+        show("registries", "Registries that are followed", &stats.registries);
+        show("registries_away", "Registries that are not known as they are now", &stats.registries_away);
+        show("instances", "Registered instances", &stats.instances);
+        show("failing", "Registered instances that fail their check", &stats.failing);
+        registry.register("changes", "Choices written to ZooKeeper", counter(read(&stats.changes)));
+        let help = "Choices that somebody else's write came in the way of";
+        registry.register("conflicts", help, counter(read(&stats.conflicts)));
     }
 
     fn add_discovery(&self, registry: &mut Registry) {

@@ -28,6 +28,8 @@ pub(crate) enum Role {
     Templates,
     /// Beside the Superset node of this name.
     Agent(String),
+    /// Registries of other services → `endpoints` in ZooKeeper.
+    Endpoints,
 }
 
 /// A worker at work.
@@ -51,6 +53,7 @@ impl fmt::Display for Role {
             Role::Discovery => f.write_str("discovery"),
             Role::Templates => f.write_str("templates"),
             Role::Agent(instance) => write!(f, "agent-{instance}"),
+            Role::Endpoints => f.write_str(agent::endpoints::ROLE),
         }
     }
 }
@@ -59,7 +62,9 @@ impl Role {
     /// The folder below `workers` where the role is elected; `None` of one that every process plays for itself.
     pub(crate) fn election(&self) -> Option<String> {
         match self {
-            Role::Watcher | Role::Applier(_) | Role::Auditor | Role::Agent(_) => Some(self.to_string()),
+            Role::Watcher | Role::Applier(_) | Role::Auditor | Role::Agent(_) | Role::Endpoints => {
+                Some(self.to_string())
+            }
             Role::Discovery | Role::Templates => None,
         }
     }
@@ -76,6 +81,7 @@ impl Role {
             Role::Watcher => Box::pin(watcher_term(shared, term, stop)),
             Role::Applier(target) => Box::pin(applier_term(shared, target, term, stop)),
             Role::Auditor => Box::pin(auditor_term(shared, term, stop)),
+            Role::Endpoints => Box::pin(endpoints_term(shared, term, stop)),
             Role::Discovery | Role::Templates => Box::pin(self.run_alone(shared, term.session, stop)),
             Role::Agent(_) => Box::pin(agent_term(self, shared, term, stop)),
         }
@@ -191,6 +197,15 @@ async fn agent_term(
     let worker = opened.await.map_err(failed)?;
     shared.health.set(&role.to_string(), Doing::Running);
     worker.run(stop).await.map(|agent::run::Stopped::Asked| ()).map_err(failed)
+}
+
+async fn endpoints_term(shared: &Shared, term: Term, stop: CancellationToken) -> Result<(), TermError> {
+    let Config { zookeeper, endpoints, .. } = &*shared.config;
+    let worker = agent::endpoints::Endpoints::new(term.session, zookeeper.clone(), endpoints.clone())
+        .reporting(shared.metrics.endpoints());
+    shared.health.set(&Role::Endpoints.to_string(), Doing::Running);
+    let failed = |error: agent::endpoints::Error| TermError::new(&error, error.advice() == zk::Advice::Stop);
+    worker.run(stop).await.map(|agent::endpoints::Stopped::Asked| ()).map_err(failed)
 }
 
 /// How often the auditor is looked at for a log that left something untold.

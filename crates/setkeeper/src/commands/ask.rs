@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::assets::parse_path;
 use super::discover::{self, FileStatus};
+use super::endpoints;
 use super::existing_queue;
 use super::nodes::{self, Node};
 use crate::cli::{History, Output};
@@ -187,6 +188,7 @@ struct Status {
     pending: Vec<Pending>,
     audit: Option<AuditStatus>,
     files: Vec<FileStatus>,
+    endpoints: endpoints::List,
     troubles: Vec<String>,
     /// Whether one of the troubles is a server that cannot be reached.
     #[serde(skip)]
@@ -253,6 +255,7 @@ impl Status {
                 Ok(nodes) => self.nodes = nodes,
                 Err(error) => self.trouble(&error),
             }
+            self.endpoints(&session).await;
         }
     }
 
@@ -282,6 +285,19 @@ impl Status {
         for failed in self.files.iter().filter(|file| file.has_failed()) {
             let why = failed.file.reason.as_deref().unwrap_or_default();
             self.troubles.push(format!("the file {} kept by {}: {why}", failed.file.target, failed.holder));
+        }
+    }
+
+    /// What databases follow.
+    async fn endpoints(&mut self, session: &zk::Session) {
+        match endpoints::list(session).await {
+            Ok(list) => self.endpoints = list,
+            Err(error) => return self.trouble(&error),
+        }
+        self.troubles.extend(self.endpoints.problems.iter().cloned());
+        for endpoint in &self.endpoints.endpoints {
+            let problems = endpoint.problems.iter();
+            self.troubles.extend(problems.map(|problem| format!("endpoint {}: {problem}", endpoint.name)));
         }
     }
 
@@ -444,6 +460,9 @@ impl Printed for Status {
         }
         if !self.nodes.is_empty() {
             parts.push(nodes::rows(&self.nodes));
+        }
+        if !self.endpoints.endpoints.is_empty() {
+            parts.push(self.endpoints.table());
         }
         if let Some(audit) = &self.audit {
             parts.push(format!("audit: {} live paths, head {}", audit.live, audit.head));

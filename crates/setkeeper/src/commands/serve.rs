@@ -29,15 +29,18 @@ pub(super) enum Roles {
     Templates,
     /// The agent of this machine's node, and the files of the templates if there are any.
     Agent,
+    /// The worker that follows registries.
+    Endpoints,
 }
 
 impl Roles {
     fn of(self, config: &Config) -> Vec<Role> {
         let appliers = || config.targets.iter().map(|target| Role::Applier(target.name.clone()));
         match self {
-            Roles::All => {
-                [Role::Watcher, Role::Auditor, Role::Discovery].into_iter().chain(appliers()).collect()
-            }
+            Roles::All => [Role::Watcher, Role::Auditor, Role::Discovery, Role::Endpoints]
+                .into_iter()
+                .chain(appliers())
+                .collect(),
             Roles::Watcher => vec![Role::Watcher],
             Roles::Appliers => appliers().collect(),
             Roles::Auditor => vec![Role::Auditor],
@@ -46,6 +49,7 @@ impl Roles {
                 let files = (!config.templates.is_empty()).then_some(Role::Templates);
                 [Role::Agent(config.agent.instance.clone())].into_iter().chain(files).collect()
             }
+            Roles::Endpoints => vec![Role::Endpoints],
         }
     }
 }
@@ -54,7 +58,7 @@ impl Roles {
 pub(super) async fn run(config: Config, roles: Roles) -> Result<Exit, Failure> {
     let stop = CancellationToken::new();
     let listener = http::listen(config.listen).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
-    if !matches!(roles, Roles::Templates | Roles::Agent) {
+    if !matches!(roles, Roles::Templates | Roles::Agent | Roles::Endpoints) {
         make_state_folder(&config)?;
     }
     stop_on_signals(&stop)?;

@@ -86,6 +86,7 @@ impl Reading<'_> {
             targets,
             audit: self.audit(&raw.audit, batch, sql),
             templates: self.templates(&raw.template),
+            endpoints: self.endpoints(&raw.endpoints),
             lock: self.lock(&raw.lock),
             listen: self.listen(raw.http.listen.as_deref()),
             stop_within: self.duration(

@@ -8,6 +8,7 @@ use figment::{Figment, Metadata};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::endpoints::RawEndpoints;
 use super::lock::RawLock;
 use super::node::RawAgent;
 use super::template::RawTemplate;
@@ -23,6 +24,7 @@ pub(crate) struct Raw {
     pub(super) target: Vec<Target>,
     pub(super) audit: Audit,
     pub(super) template: Vec<RawTemplate>,
+    pub(super) endpoints: RawEndpoints,
     pub(super) lock: RawLock,
     pub(super) deletes: Deletes,
     pub(super) projects: BTreeMap<String, Project>,
@@ -40,6 +42,7 @@ const SECTIONS: &[&str] = &[
     "target",
     "audit",
     "template",
+    "endpoints",
     "lock",
     "deletes",
     "projects",
@@ -75,6 +78,7 @@ pub(super) fn read(figment: &Figment, file: &str) -> Result<Read, Vec<String>> {
         target: reading.section("target").unwrap_or_default(),
         audit: reading.section("audit").unwrap_or_default(),
         template: reading.section("template").unwrap_or_default(),
+        endpoints: reading.section("endpoints").unwrap_or_default(),
         lock: reading.section("lock").unwrap_or_default(),
         deletes: reading.section("deletes").unwrap_or_default(),
         projects: reading.section("projects").unwrap_or_default(),
