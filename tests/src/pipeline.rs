@@ -251,7 +251,7 @@ impl Launcher {
     }
 
     fn log(&self, role: Role) -> PathBuf {
-        self.folder.join(format!("{}.log", role.command()))
+        self.folder.join(format!("{}.log", role.command().replace(' ', "-")))
     }
 }
 

@@ -7,6 +7,7 @@
 mod bad_input;
 mod command_line;
 mod endpoints;
+mod following;
 mod guard;
 mod lives;
 mod losses;

@@ -20,11 +20,14 @@ pub(crate) enum Role {
     Applier,
     /// The auditor.
     Auditor,
+    /// The worker that follows registries.
+    Endpoints,
 }
 
 impl Role {
     /// All of them.
-    pub(crate) const EVERY: [Role; 4] = [Role::All, Role::Watcher, Role::Applier, Role::Auditor];
+    pub(crate) const EVERY: [Role; 5] =
+        [Role::All, Role::Watcher, Role::Applier, Role::Auditor, Role::Endpoints];
 
     /// The command that runs it.
     pub(crate) fn command(self) -> &'static str {
@@ -33,6 +36,7 @@ impl Role {
             Role::Watcher => "watch",
             Role::Applier => "apply",
             Role::Auditor => "audit",
+            Role::Endpoints => "endpoints run",
         }
     }
 }
@@ -48,7 +52,7 @@ impl Worker {
     pub(super) fn start(mut command: Command, role: Role, log: &Path) -> Worker {
         let log = OpenOptions::new().create(true).append(true).open(log).expect("a log");
         let errors = log.try_clone().expect("a log");
-        let child = command.arg(role.command()).stdout(log).stderr(errors).spawn();
+        let child = command.args(role.command().split(' ')).stdout(log).stderr(errors).spawn();
         Worker { role, child: child.expect("the program starts") }
     }
 

@@ -140,18 +140,13 @@ fn endpoint(name: &str, setting: Option<&Found>, chosen: Option<&Found>, told: O
     if told.is_none() && setting.is_some() && chosen.is_none() {
         problems.push("nothing is chosen yet".to_owned());
     }
-    // What is not followed tells where it came from.
-    let source = standing.as_ref().and_then(|chosen| chosen.from.as_ref()).filter(|_| setting.is_none());
     let hosts = standing.iter().flat_map(|chosen| &chosen.chosen).map(ToString::to_string);
     let follow_text = |of: fn(&Follow) -> String| follow.as_ref().map(of);
     Endpoint {
         name: name.to_owned(),
         registry: follow_text(|follow| follow.registry.as_str().to_owned())
             .or_else(|| told.and_then(|told| told.registry.clone())),
-        connect: follow
-            .as_ref()
-            .and_then(|follow| follow.connect.clone())
-            .or_else(|| source.and_then(|source| source.connect.clone())),
+        connect: follow.as_ref().and_then(|follow| follow.connect.clone()),
         path: follow_text(|follow| follow.path.clone()).or_else(|| told.and_then(|told| told.path.clone())),
         choose: follow.as_ref().map(|follow| follow.choose.as_str()),
         chosen: hosts.collect(),
