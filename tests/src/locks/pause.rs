@@ -1,5 +1,7 @@
 //! `lock run --pause-applier`: an upgrade of Superset's schema, while nobody writes Superset's tables.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -7,7 +9,13 @@ use super::world::{Running, line};
 use crate::pipeline::documents::{database, with};
 use crate::pipeline::{Metadata, Options, Pipeline, Role};
 
-const SESSION: &str = "2s";
+/// Sessions of the holder, long enough for a busy machine.
+const SESSION: &str = "6s";
+
+/// Nobody's session is to end because a machine is busy.
+fn unhurried() -> Options {
+    Options { tick: Duration::from_secs(1), ..Options::default() }
+}
 
 async fn status(pipeline: &Pipeline) -> Value {
     let output = pipeline.setkeeper(&["status", "-o", "json"]).await;
@@ -16,9 +24,8 @@ async fn status(pipeline: &Pipeline) -> Value {
 
 fn upgrade(pipeline: &Pipeline, options: &[&str], script: &str) -> Running {
     let mut command = pipeline.program(&pipeline.configuration());
-    command.args(["--set", &format!("lock.session_timeout={SESSION}"), "--set", "lock.pause_within=2s"]);
-    command.args(["lock", "run", "superset-upgrade", "--pause-applier"]).args(options);
-    command.args(["--", "sh", "-c", script]);
+    command.args(["--set", &format!("lock.session_timeout={SESSION}")]).args(options);
+    command.args(["lock", "run", "superset-upgrade", "--pause-applier", "--", "sh", "-c", script]);
     Running::start(command)
 }
 
@@ -30,7 +37,7 @@ fn script(pipeline: &Pipeline, name: &str) -> String {
 
 #[tokio::test]
 async fn nothing_is_applied_while_an_upgrade_runs_and_everything_after_it() {
-    let pipeline = Pipeline::start(Metadata::Sqlite, Options::default()).await;
+    let pipeline = Pipeline::start(Metadata::Sqlite, unhurried()).await;
     pipeline.put("assets/main/databases/wh", &database(1)).await;
     pipeline.await_equal().await;
     let running = upgrade(&pipeline, &[], &script(&pipeline, "first"));
@@ -56,7 +63,7 @@ async fn nothing_is_applied_while_an_upgrade_runs_and_everything_after_it() {
 
 #[tokio::test]
 async fn a_holder_that_dies_leaves_the_applier_paused_until_somebody_has_looked() {
-    let mut pipeline = Pipeline::start(Metadata::Sqlite, Options::default()).await;
+    let mut pipeline = Pipeline::start(Metadata::Sqlite, unhurried()).await;
     pipeline.put("assets/main/databases/wh", &database(1)).await;
     pipeline.await_equal().await;
     let running = upgrade(&pipeline, &[], &script(&pipeline, "dies"));
@@ -84,14 +91,15 @@ async fn a_holder_that_dies_leaves_the_applier_paused_until_somebody_has_looked(
 
 #[tokio::test]
 async fn a_command_does_not_run_beside_an_applier_that_does_not_stand_still() {
-    let pipeline = Pipeline::start(Metadata::Sqlite, Options::default().idle()).await;
+    let pipeline = Pipeline::start(Metadata::Sqlite, unhurried().idle()).await;
     // No applier at all is as good as one that stands still.
     assert_eq!(upgrade(&pipeline, &[], "exit 3").code().await, 3);
     let (mut ghost, reporter) =
         pipeline.session.elect("applier-ghost", "elsewhere pid 7").await.expect("elected");
     reporter.doing("running");
     let told = pipeline.folder().join("ran");
-    let running = upgrade(&pipeline, &[], &format!("touch {}", told.display()));
+    let running =
+        upgrade(&pipeline, &["--set", "lock.pause_within=2s"], &format!("touch {}", told.display()));
     let output = tokio::select! {
         lost = ghost.lost() => panic!("{lost}"),
         output = running.end() => output,

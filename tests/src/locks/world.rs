@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::pipeline::{Program, program};
 
 /// Sessions last so long: short, for those tests that wait for one to expire, and long enough for a busy machine.
-pub(super) const SESSION: Duration = Duration::from_secs(3);
+pub(super) const SESSION: Duration = Duration::from_secs(4);
 
 pub(super) struct World {
     pub(super) zookeeper: Zookeeper,
