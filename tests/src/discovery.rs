@@ -2,6 +2,7 @@
 
 mod asking;
 mod balancers;
+mod beside;
 mod faults;
 mod fleet;
 mod storm;

@@ -27,7 +27,7 @@ pub(super) enum Roles {
     Auditor,
     /// The files of the templates.
     Templates,
-    /// The agent of this machine's node, and the files of the templates if there are any.
+    /// The agent of this machine's node, and who is registered, with the files of the templates if there are any.
     Agent,
     /// The worker that follows registries.
     Endpoints,
@@ -46,8 +46,8 @@ impl Roles {
             Roles::Auditor => vec![Role::Auditor],
             Roles::Templates => vec![Role::Templates],
             Roles::Agent => {
-                let files = (!config.templates.is_empty()).then_some(Role::Templates);
-                [Role::Agent(config.agent.instance.clone())].into_iter().chain(files).collect()
+                let files = if config.templates.is_empty() { Role::Discovery } else { Role::Templates };
+                vec![Role::Agent(config.agent.instance.clone()), files]
             }
             Roles::Endpoints => vec![Role::Endpoints],
         }
