@@ -26,9 +26,14 @@ test *ARGS: setup
 chaos: setup
     SETKEEPER_KILLS=1000 cargo test -p tests -- chaos --nocapture
 
-# Start ZooKeeper, PostgreSQL, Superset and setkeeper, change a chart and show its history; leaves all of it running
-demo: setup
-    deploy/demo.sh start
+# Start ZooKeeper, PostgreSQL, Superset and setkeeper, change a chart and show its history; leaves all of it running.
+# With --fleet: two Supersets behind nginx, one killed, one flag flipped
+demo *ARGS: setup
+    deploy/demo.sh start {{ ARGS }}
+
+# Measure what NAME stands for beside its floor, and write docs/benchmarks.md: discovery
+bench NAME: setup
+    cargo test --release -p tests --features bench -- bench::{{ NAME }}:: --nocapture
 
 # Stop what `demo` left running
 demo-stop:

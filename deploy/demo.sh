@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The demo: real ZooKeeper, PostgreSQL, Superset and setkeeper, on free loopback ports, left running.
-#   deploy/demo.sh start | stop
+#   deploy/demo.sh start            one Superset on SQLite: a bundle, a change, its history
+#   deploy/demo.sh start --fleet    two Supersets behind nginx: a node killed, a flag flipped
+#   deploy/demo.sh stop
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +21,7 @@ port_of() { awk -v name="$1" '$1 == name { print $2 }' "$demo/ports"; }
 # rest METHOD PATH: asks Superset's REST API as admin, retrying while it warms up, and prints the answer.
 rest() {
     curl --silent --fail --max-time 60 --retry 5 --retry-connrefused -X "$1" \
-        -H "Authorization: Bearer $token" "http://127.0.0.1:$(port_of superset)$2"
+        -H "Authorization: Bearer $token" "http://127.0.0.1:$(port_of "$served_by")$2"
 }
 
 # field EXPRESSION: evaluates Python's `answer…` over the JSON on standard input.
@@ -45,29 +47,48 @@ start() {
     mkdir -p "$demo/state" "$demo/secrets"
     chmod 700 "$demo"
 
-    say "Starting ZooKeeper, PostgreSQL and Superset (some 20 s)"
-    ./target/debug/testbed "$demo" > "$demo/servers"
+    "$1"
+    summary
+}
+
+# serve SERVERS...: starts them with the testbed and notes their pids and ports.
+serve() {
+    ./target/debug/testbed "$demo" "$@" > "$demo/servers"
     while read -r name pid port; do note_pid "$name" "$pid"; done < "$demo/servers"
     awk '{ print $1, $3 }' "$demo/servers" > "$demo/ports"
+}
+
+# work NAME ARGUMENTS...: starts setkeeper in the background, and waits until it is ready.
+work() {
+    local name=$1 port
+    shift
+    port=$(free_port)
+    echo "$name $port" >> "$demo/ports"
+    SETKEEPER__HTTP__LISTEN="127.0.0.1:$port" setsid "$setkeeper" "$@" > "$demo/$name.log" 2>&1 < /dev/null &
+    note_pid "$name" "$!"
+    curl --silent --fail --output /dev/null --retry 60 --retry-delay 1 --retry-all-errors \
+        "http://127.0.0.1:$port/readyz" || die "$name is not ready; see $demo/$name.log"
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+single() {
+    say "Starting ZooKeeper, PostgreSQL and Superset (some 20 s)"
+    serve
     psql --quiet --set ON_ERROR_STOP=1 -h 127.0.0.1 -p "$(port_of postgres)" -U postgres shop -f deploy/demo/data.sql
-    configure
+    configure "sqlite://$demo/superset.db"
     "$setkeeper" init
     "$setkeeper" init-db
 
     say "Starting setkeeper: watcher, applier and auditor in one process"
-    setsid "$setkeeper" run > "$demo/setkeeper.log" 2>&1 < /dev/null &
-    note_pid setkeeper "$!"
-    curl --silent --fail --output /dev/null --retry 60 --retry-delay 1 --retry-all-errors \
-        "http://127.0.0.1:$(port_of setkeeper)/readyz" || die "setkeeper is not ready; see $demo/setkeeper.log"
-
-    show
-    summary
+    work setkeeper run
+    show superset
 }
 
+# configure URL: writes the configuration for the metadata database at that URL, and the bundle.
 configure() {
-    local free
-    free=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    echo "setkeeper $free" >> "$demo/ports"
     printf '%s' testbed-secret-key-not-for-production > "$demo/secrets/superset_secret_key"
     printf '%s' demo-shop-password > "$demo/secrets/shop_password"
     chmod 600 "$demo"/secrets/*
@@ -82,15 +103,12 @@ path = "$demo/state/queue.db"
 
 [[target]]
 name = "superset"
-url = "sqlite://$demo/superset.db"
+url = "$1"
 secret_key = "file:$demo/secrets/superset_secret_key"
 secret_folders = ["$demo/secrets"]
 
 [audit]
 url = "sqlite://$demo/state/audit.db"
-
-[http]
-listen = "127.0.0.1:$free"
 TOML
     export SETKEEPER_CONFIG="$demo/setkeeper.toml" SETKEEPER_AUTHOR="${USER:-demo}"
     cp -r deploy/demo/bundle "$demo/bundle"
@@ -98,15 +116,22 @@ TOML
         -e "s#env:SETKEEPER_SECRET_SHOP#file:$demo/secrets/shop_password#" "$demo/bundle/databases/shop.yaml"
 }
 
+# log_in NAME: the token of admin at the server of that name.
+log_in() {
+    served_by=$1
+    token=$(curl --silent --fail --max-time 60 -H 'Content-Type: application/json' \
+        -d '{"username":"admin","password":"admin","provider":"db","refresh":true}' \
+        "http://127.0.0.1:$(port_of "$served_by")/api/v1/security/login" | field 'answer["access_token"]')
+}
+
+# show NAME: pushes the bundle, and shows what the Superset of that name serves, before a change and after it.
 show() {
     local id
     say "setkeeper push: a database, two datasets, three charts and a dashboard, into ZooKeeper"
     "$setkeeper" push "$demo/bundle" -m "the shop's first dashboard" --wait
 
     say "What Superset's own REST API serves now"
-    token=$(curl --silent --fail --max-time 60 -H 'Content-Type: application/json' \
-        -d '{"username":"admin","password":"admin","provider":"db","refresh":true}' \
-        "http://127.0.0.1:$(port_of superset)/api/v1/security/login" | field 'answer["access_token"]')
+    log_in "$1"
     rest GET /api/v1/dashboard/ | field '"dashboards: " + ", ".join(d["dashboard_title"] for d in answer["result"])' |
         expect Shop
     rest GET /api/v1/chart/ | field '"charts:     " + ", ".join(c["slice_name"] for c in answer["result"])'
@@ -129,7 +154,7 @@ show() {
 summary() {
     say "It all runs on"
     cat <<TEXT
-  Superset      http://127.0.0.1:$(port_of superset)/superset/dashboard/shop/   log in as admin / admin
+  Superset      http://127.0.0.1:$(port_of "$served_by")/superset/dashboard/shop/   log in as admin / admin
   ZooKeeper     127.0.0.1:$(port_of zookeeper), tree /superset/demo
   PostgreSQL    127.0.0.1:$(port_of postgres), database shop, user postgres
   setkeeper     http://127.0.0.1:$(port_of setkeeper)/readyz and /metrics, log $demo/setkeeper.log
@@ -158,8 +183,12 @@ stop() {
     rm -f "$demo/pids"
 }
 
-case "${1:-}" in
-    start) start ;;
-    stop) stop ;;
-    *) die "usage: deploy/demo.sh start|stop" ;;
+# shellcheck source=deploy/demo/fleet.sh
+source deploy/demo/fleet.sh
+
+case "${1:-} ${2:-}" in
+    "start ") start single ;;
+    "start --fleet") start fleet ;;
+    "stop ") stop ;;
+    *) die "usage: ./justw demo [--fleet], ./justw demo-stop" ;;
 esac

@@ -108,6 +108,11 @@ impl Superset {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The process, if one runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::id)
