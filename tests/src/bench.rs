@@ -77,7 +77,8 @@ fn report(name: &str, figures: &[Figure]) {
 }
 
 fn table(figures: &[Value]) -> String {
-    let mut text = "| figure | median | worst | floor | ratio | goal | |\n|---|---|---|---|---|---|---|\n".to_owned();
+    let mut text =
+        "| figure | median | worst | floor | ratio | goal | |\n|---|---|---|---|---|---|---|\n".to_owned();
     for figure in figures {
         let goal = &figure["goal"];
         let of = goal["of"].as_str().unwrap_or_default();
