@@ -161,10 +161,18 @@ async fn existing_queue(config: &Config) -> Result<Option<queue::Queue>, queue::
     queue::Queue::embedded(&config.queue).await.map(Some)
 }
 
-/// Whoever runs the command: `--author`, else the login name.
+/// Whoever runs the command: `--author`, else the login name, else the name that the machine has for the user.
 fn author(given: Option<String>) -> String {
     given
         .or_else(|| ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok()))
         .filter(|name| !name.is_empty())
+        .or_else(user_name)
         .unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn user_name() -> Option<String> {
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").ok()?).to_string();
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let mut entries = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    entries.find(|entry| entry.get(2) == Some(&&*uid)).map(|entry| entry[0].to_owned())
 }
