@@ -12,6 +12,10 @@ fleet() {
 [agent]
 health_every = "500ms"
 failures = 2
+TOML
+    # Of the process beside nginx alone: every agent would keep the file otherwise.
+    cp "$demo/setkeeper.toml" "$demo/nginx.toml"
+    cat >> "$demo/nginx.toml" <<TOML
 
 [[template]]
 source = "builtin:nginx"
@@ -28,7 +32,7 @@ TOML
         --set agent.address=127.0.0.1 --set "agent.live_file=$demo/node-1/live.json"
     work agent-2 agent --set agent.instance=node-2 --set "agent.health_url=http://127.0.0.1:$(port_of node-2)/health" \
         --set agent.address=127.0.0.1 --set "agent.live_file=$demo/node-2/live.json"
-    work templates template run
+    work templates template run --config "$demo/nginx.toml"
     "$setkeeper" nodes wait --count 2 --wait 60s
     await "both nodes in nginx's upstream" upstream_has node-1 node-2
     show nginx

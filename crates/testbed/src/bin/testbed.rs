@@ -91,7 +91,9 @@ async fn fleet(folder: &Path) -> Result<Vec<String>, Error> {
 }
 
 async fn ground(folder: &Path) -> Result<(Zookeeper, Postgres), Error> {
-    let options = zookeeper::Options { dir: Some(folder.join("zookeeper")), ..Default::default() };
+    // The tick of most ensembles, so that sessions may last as long as there.
+    let tick = Duration::from_secs(2);
+    let options = zookeeper::Options { dir: Some(folder.join("zookeeper")), tick, ..Default::default() };
     let zookeeper = Zookeeper::start(options).await?;
     let options = postgres::Options { dir: Some(folder.join("postgres")), ..Default::default() };
     let postgres = Postgres::start(options).await?;
