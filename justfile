@@ -46,4 +46,4 @@ fmt:
 # Check the formatting and the lints; a warning is an error
 lint:
     cargo fmt --all -- --check
-    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --workspace --all-targets --features tests/bench -- -D warnings
