@@ -1,7 +1,10 @@
 //! `setkeeper lock run`, `lock` and `fence`.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 
 use super::world::{Line, World, line, lives, until};
 
@@ -24,8 +27,6 @@ fn said(output: &std::process::Output) -> String {
 #[tokio::test]
 async fn the_command_runs_under_the_lock_and_its_exit_code_is_its_own() {
     let world = World::start().await;
-    let configuration = world.configuration();
-    let configuration = configuration.to_str().expect("UTF-8");
     for (script, code) in [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143), ("exit 75", 75)] {
         assert_eq!(world.lock_run(&["plain"], script).code().await, code, "{script}");
     }
@@ -55,7 +56,7 @@ async fn the_command_runs_under_the_lock_and_its_exit_code_is_its_own() {
     assert_eq!(world.code(&["fence", "check", "--token", parts[0], "--key", "/nowhere"]).await, 64);
     assert_eq!(world.code(&["fence", "check"]).await, 64);
     let program = std::fs::canonicalize(crate::pipeline::program::path()).expect("the program");
-    let check = format!("{} -c {configuration} fence check", program.display());
+    let check = format!("{} fence check", program.display());
     let output = world.lock_run(&["plain"], &check).end().await;
     assert!(output.status.success(), "{}", said(&output));
     world.queued("plain", 0).await;
@@ -257,4 +258,39 @@ async fn two_holders_never_both_pass_the_fence_even_if_one_was_stopped() {
     assert_eq!(second.code().await, 0);
     let text = std::fs::read_to_string(&checks).expect("checks");
     assert_eq!(text, "first passes\nsecond passes\nfirst 76\nsecond passes\n");
+}
+
+#[tokio::test]
+async fn a_command_started_at_a_terminal_reads_nothing_and_is_interrupted_with_it() {
+    let world = World::start().await;
+    let program = std::fs::canonicalize(crate::pipeline::program::path()).expect("the program");
+    let inside = format!("{} -c {} lock run tty", program.display(), world.configuration().display());
+    let at_terminal = |script: &str| {
+        let mut command = tokio::process::Command::new("script");
+        command.args([
+            "--quiet",
+            "--return",
+            "--command",
+            &format!("{inside} -- sh -c '{script}'"),
+            "/dev/null",
+        ]);
+        command
+    };
+    // It would be stopped at its first read if the terminal were passed on.
+    let output = crate::pipeline::program::run(at_terminal("cat; exit 6"), &[], b"typed\n").await;
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    // Ctrl-Z is refused, Ctrl-C reaches the command.
+    let told = world.file("told");
+    let waits = format!("trap \"exit 8\" INT; echo runs > {}; while :; do sleep 0.02; done", told.display());
+    let mut running = at_terminal(&waits);
+    running.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
+    let mut running = running.spawn().expect("script is there");
+    line(&told).await;
+    let mut keys = running.stdin.take().expect("a pipe");
+    keys.write_all(b"\x1a\x03").await.expect("typed");
+    let ended = tokio::time::timeout(Duration::from_secs(60), running.wait_with_output()).await;
+    let output = ended.expect("it ends within a minute").expect("it ran");
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("not suspended"), "{output:?}");
+    world.queued("tty", 0).await;
 }

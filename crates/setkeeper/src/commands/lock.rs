@@ -1,6 +1,7 @@
 //! `lock`: commands under a lock of the fleet, and who holds which.
 
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use serde::Serialize;
@@ -17,13 +18,18 @@ mod group;
 mod run;
 mod signals;
 
-/// `setkeeper lock`
-pub(super) async fn lock(config: Config, output: Output, lock: Lock) -> Result<Exit, Failure> {
+/// `setkeeper lock`; `file` is the configuration that the command line named.
+pub(super) async fn lock(
+    config: &Config,
+    file: Option<&Path>,
+    output: Output,
+    lock: Lock,
+) -> Result<Exit, Failure> {
     match lock {
-        Lock::Run(given) => run::run(&config, *given).await,
-        Lock::List => list(&config, output).await,
-        Lock::Show { name } => show(&config, output, &name).await,
-        Lock::Break(given) => break_lock(&config, output, given).await,
+        Lock::Run(given) => run::run(config, file, *given).await,
+        Lock::List => list(config, output).await,
+        Lock::Show { name } => show(config, output, &name).await,
+        Lock::Break(given) => break_lock(config, output, given).await,
     }
 }
 

@@ -126,11 +126,12 @@ fn what_is_missing_is_named() {
 #[test]
 fn values_that_mean_nothing_are_told_all_at_once_with_the_mend() {
     let text = GOOD.replace("connect =", "session_timeout = \"soon\"\nconnect =")
-        + "timezone = \"Mars\"\n[http]\nlisten = \"here\"\n[run]\nstop_within = \"0s\"\n";
+        + "timezone = \"Mars\"\n[lock]\nstyle = \"consul\"\n[http]\nlisten = \"here\"\n[run]\nstop_within = \"0s\"\n";
     let told = faults(&text);
     for part in [
         "zookeeper.session_timeout: `soon` is no duration; write one like",
         "target[0].timezone: `Mars`",
+        "lock.style: `consul` is no style of lock; there are `curator` and `kazoo`",
         "http.listen: `here` is no address",
         "run.stop_within: `0s`",
     ] {

@@ -26,11 +26,11 @@ pub(super) struct Group {
 
 impl Group {
     /// Starts the command. It must be called on the main thread: the command is ended with the thread that started it.
-    pub(super) fn start(command: &[OsString], token: &str, key: &str) -> Result<Group, Failure> {
+    pub(super) fn start(command: &[OsString], environment: &[(&str, OsString)]) -> Result<Group, Failure> {
         // This very program, also where its file was replaced since.
         let mut shim = Command::new("/proc/self/exe");
         shim.arg("__under-lock").arg(std::process::id().to_string()).arg("--").args(command);
-        shim.env("SETKEEPER_LOCK_TOKEN", token).env("SETKEEPER_LOCK_KEY", key);
+        shim.envs(environment.iter().map(|(name, value)| (name, value)));
         // In a group of its own it could not read from a terminal: the kernel would stop it.
         if io::stdin().is_terminal() {
             shim.stdin(Stdio::null());

@@ -1,5 +1,6 @@
 //! `lock run`: a command that runs only while the lock is held.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::supervisor::{holder, host, now};
 const TELL_AFTER: Duration = Duration::from_secs(1);
 
 /// `setkeeper lock run`
-pub(super) async fn run(config: &Config, given: LockRun) -> Result<Exit, Failure> {
+pub(super) async fn run(config: &Config, file: Option<&Path>, given: LockRun) -> Result<Exit, Failure> {
     let mut signals = Signals::install()?;
     let session_timeout = config.lock.session_timeout;
     let zookeeper = zk::Config { session_timeout, ..config.zookeeper.clone() };
@@ -40,7 +41,7 @@ pub(super) async fn run(config: &Config, given: LockRun) -> Result<Exit, Failure
     }
     let held = acquire(config, &given, &session, &mut signals).await?;
     let mut under = Under { session, held, signals, grace };
-    let done = under.work(config, &given).await;
+    let done = under.work(config, file, &given).await;
     under.release().await;
     done
 }
@@ -148,12 +149,12 @@ enum Ended {
 }
 
 impl Under {
-    async fn work(&mut self, config: &Config, given: &LockRun) -> Result<Exit, Failure> {
+    async fn work(&mut self, config: &Config, file: Option<&Path>, given: &LockRun) -> Result<Exit, Failure> {
         let standstill = match given.pause_applier {
             true => Some(self.stand_still(config, &given.name).await?),
             false => None,
         };
-        let ended = match Group::start(&given.command, &self.held.token().to_string(), &self.held.key()) {
+        let ended = match Group::start(&given.command, &self.environment(file)) {
             Ok(group) => self.run(group).await,
             Err(failure) => Ok(Ended::Itself(failure.report())),
         };
@@ -174,6 +175,15 @@ impl Under {
             (Ok(Ended::CutOff), None) => Ok(Exit::Lost),
             (Err(failure), _) => Err(failure),
         }
+    }
+
+    /// What the command is told. `setkeeper fence check` has to find the same environment in it.
+    fn environment(&self, file: Option<&Path>) -> Vec<(&'static str, OsString)> {
+        let token = ("SETKEEPER_LOCK_TOKEN", self.held.token().to_string().into());
+        let key = ("SETKEEPER_LOCK_KEY", self.held.key().into());
+        let file = file.and_then(|file| std::path::absolute(file).ok());
+        let named = file.map(|file| ("SETKEEPER_CONFIG", file.into_os_string()));
+        [token, key].into_iter().chain(named).collect()
     }
 
     /// Pauses the appliers and waits until they stand still. On a failure everything is as before.
