@@ -4,6 +4,7 @@
 mod drained;
 mod live;
 mod node;
+mod real;
 mod registered;
 mod rolling;
 mod scaled;

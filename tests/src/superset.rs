@@ -10,3 +10,5 @@ mod living;
 mod oracle;
 mod rich;
 mod site;
+
+pub(crate) use site::turn;

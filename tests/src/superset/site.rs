@@ -15,7 +15,7 @@ use crate::pipeline::{Metadata, Options, Pipeline};
 static AT_ONCE: Semaphore = Semaphore::const_new(2);
 
 /// Waits for the turn to start one.
-pub(super) async fn turn() -> SemaphorePermit<'static> {
+pub(crate) async fn turn() -> SemaphorePermit<'static> {
     AT_ONCE.acquire().await.expect("never closed")
 }
 
