@@ -135,6 +135,8 @@ pub struct Agent {
     looks: Interval,
     turn: Turn,
     scaling: Scaling,
+    /// The life of the drain that we removed last: what is followed may show it for a moment longer.
+    ended_drain: Option<i64>,
     report: watch::Sender<Option<View>>,
     /// The view that others have of the node, as it was last written.
     told: Option<View>,
@@ -193,6 +195,7 @@ impl Agent {
             node: Node::default(),
             registration: None,
             registered_version: None,
+            ended_drain: None,
             probing: None,
             told: None,
             config,
@@ -331,6 +334,7 @@ impl Agent {
                     }
                 }
                 Effect::Undrain => {
+                    self.ended_drain = self.control.nodes().get(&self.drained_at()).map(|found| found.czxid);
                     self.session
                         .remove_mark(&drain_path(&self.config.service, &self.config.instance))
                         .await?;
@@ -358,13 +362,19 @@ impl Agent {
         learnt.or_else(|| self.config.version.clone())
     }
 
+    /// Where the node's drain stands, below `control`.
+    fn drained_at(&self) -> String {
+        format!("drain/{}/{}", self.config.service, self.config.instance)
+    }
+
     async fn look_at_drain(&mut self) -> Result<(), Error> {
-        let path = format!("drain/{}/{}", self.config.service, self.config.instance);
+        let path = self.drained_at();
         // What may not be read is not gone: a node that was drained stays so.
         if self.control.unreadable().iter().any(|root| root.is_empty() || path.starts_with(root.as_str())) {
             return Ok(());
         }
-        let drain = self.control.nodes().get(&path).map(Drain::read);
+        let found = self.control.nodes().get(&path);
+        let drain = found.filter(|found| Some(found.czxid) != self.ended_drain).map(Drain::read);
         let until = drain.as_ref().map(|drain| drain.until);
         if until != self.node.drained() {
             self.step(Input::Drain(until)).await?;

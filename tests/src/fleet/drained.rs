@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::world::World;
+use crate::pipeline::program::run;
 
 #[tokio::test]
 async fn a_drained_node_stays_out_until_it_is_let_in_or_its_superset_has_restarted() {
@@ -15,7 +16,9 @@ async fn a_drained_node_stays_out_until_it_is_let_in_or_its_superset_has_restart
         (&json!("ana"), &json!("a new disk"))
     );
 
-    // Neither a restart of Superset nor one of the agent lets it in.
+    // Neither a restart of Superset, by its unit, nor one of the agent lets it in.
+    let said = run(world.nodes[1].program(), &["nodes", "drain", "--self", "--wait"], b"").await;
+    assert!(String::from_utf8_lossy(&said.stdout).contains("drained already"), "{said:?}");
     world.nodes[1].kill_superset();
     world.nodes[1].start_superset().await;
     world.nodes[1].stop_agent().await;

@@ -191,7 +191,9 @@ async fn curators_discovery_finds_what_is_registered_while_it_lives() {
     let node = session(&world).await;
     let mut registration =
         node.register("superset", "node-1", &instance.to_json()).await.expect("registered");
-    client.must(find, "node-1@10.0.0.1:8088 {version=6.1.0, weight=3}").await;
+    let found = "node-1@10.0.0.1:8088 {version=6.1.0, weight=3}";
+    client.must(find, found).await;
+    client.must("find-maps /superset/test/services superset", found).await;
     instance.payload = None;
     registration.update(&instance.to_json()).await.expect("updated");
     client.must(find, "node-1@10.0.0.1:8088 null").await;

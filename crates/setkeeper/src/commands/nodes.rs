@@ -250,8 +250,13 @@ async fn drain(
         until,
         boot: drain.self_node.then(boot_id).flatten(),
     };
-    let bytes = serde_json::to_vec(&json).expect("texts and numbers always make JSON");
-    session.put_mark(&drain_path(&service, &instance), &bytes).await.map_err(|error| failed(&error))?;
+    // Whoever took the node out for longer has the word.
+    let stands = node.and_then(|node| node.drained.as_ref()).filter(|stands| stands.until == Until::Undrain);
+    let stands = stands.filter(|_| until == Until::Restart);
+    if stands.is_none() {
+        let bytes = serde_json::to_vec(&json).expect("texts and numbers always make JSON");
+        session.put_mark(&drain_path(&service, &instance), &bytes).await.map_err(|error| failed(&error))?;
+    }
     if drain.wait {
         let was_in = node.is_some_and(|node| node.registered);
         out(session, &service, &instance, drain.wait_max).await?;
@@ -260,6 +265,7 @@ async fn drain(
         }
     }
     let text = match until {
+        _ if stands.is_some() => format!("{service}/{instance} is drained already, until `nodes undrain`"),
         Until::Undrain => {
             format!("{service}/{instance} is drained until `setkeeper nodes undrain {instance}`")
         }

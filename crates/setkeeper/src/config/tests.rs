@@ -203,3 +203,31 @@ fn a_template_has_defaults_for_all_but_source_and_target() {
     assert_eq!((template.mode, template.min_interval.as_secs(), template.retry.as_secs()), (0o644, 1, 10));
     assert_eq!(template.vars, serde_json::json!({"service": "s", "n": 2}));
 }
+
+#[test]
+fn a_node_has_defaults_for_everything_and_its_faults_are_told_all_at_once() {
+    let agent = read(GOOD, &[]).expect("a configuration").agent;
+    assert_eq!((agent.service.as_str(), agent.port, agent.max_unavailable.get()), ("superset", 8088, 1));
+    assert_eq!(agent.live_file.as_deref(), Some(Path::new("/var/lib/setkeeper/live.json")));
+    assert!(agent.restart_command.is_none() && !agent.instance.is_empty());
+    let text = format!(
+        "{GOOD}\n[agent]\nhealth_url = \"http://h:9000/x\"\nlive_file = \"\"\ndrain_grace = \"0s\"\n"
+    );
+    let agent = read(&text, &[]).expect("a configuration").agent;
+    assert_eq!((agent.port, agent.live_file, agent.drain_grace), (9000, None, std::time::Duration::ZERO));
+    let text = format!(
+        "{GOOD}\n[agent]\ninstance = \"a/b\"\nservice = \"..\"\naddress = \"a b\"\nport = 0\n\
+         health_url = \"https://h/\"\nhealth_every = \"soon\"\nfailures = 0\nrestart_command = []\n\
+         drain_grace = \"later\"\n"
+    );
+    expect_test::expect![[r#"
+        setkeeper.toml: agent.health_url: `https://h/` is no plain HTTP address with a port; write one like http://127.0.0.1:8088/health
+        setkeeper.toml: agent.service: `..` is no name; use 1 to 190 of A-Z a-z 0-9 . _ -
+        setkeeper.toml: agent.instance: `a/b` is no name; use 1 to 190 of A-Z a-z 0-9 . _ -
+        setkeeper.toml: agent.address: `a b` is no host name or IP address
+        setkeeper.toml: agent.drain_grace: `later` is no duration; write one like 500ms, 6s or 10m
+        setkeeper.toml: agent.restart_command: is empty; write the program and its arguments, for example ["systemctl", "restart", "superset"]
+        setkeeper.toml: agent.health_every: `soon` is no duration; write one like 500ms, 6s or 10m
+        setkeeper.toml: agent.failures: must be at least 1
+        setkeeper.toml: agent.port: 0 is no port; write the one that clients reach superset at"#]].assert_eq(&faults(&text));
+}

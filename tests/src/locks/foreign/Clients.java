@@ -3,6 +3,7 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
 import org.apache.curator.framework.CuratorFramework;
@@ -20,6 +21,7 @@ import org.apache.curator.x.discovery.ServiceInstance;
  *
  * <pre>
  * find BASE SERVICE           the instances that Curator's discovery finds: id@address:port payload, by comma
+ * find-maps BASE SERVICE      the same of a discovery whose payloads are maps
  * </pre>
  */
 public class Clients {
@@ -87,7 +89,8 @@ public class Clients {
           }
           answer = "done";
         }
-        case "find" -> answer = find(client, words[1], words[2]);
+        case "find" -> answer = find(client, words[1], words[2], Object.class);
+        case "find-maps" -> answer = find(client, words[1], words[2], Map.class);
         default -> throw new IllegalArgumentException(line);
       }
       out.print(answer + "\n");
@@ -95,12 +98,13 @@ public class Clients {
     }
   }
 
-  static String find(CuratorFramework client, String base, String service) throws Exception {
-    ServiceDiscovery<Object> discovery =
-        ServiceDiscoveryBuilder.builder(Object.class).client(client).basePath(base).build();
+  static <T> String find(CuratorFramework client, String base, String service, Class<T> payload)
+      throws Exception {
+    ServiceDiscovery<T> discovery =
+        ServiceDiscoveryBuilder.builder(payload).client(client).basePath(base).build();
     discovery.start();
     StringBuilder found = new StringBuilder();
-    for (ServiceInstance<Object> each : discovery.queryForInstances(service)) {
+    for (ServiceInstance<T> each : discovery.queryForInstances(service)) {
       if (found.length() > 0) found.append(',');
       found.append(each.getId()).append('@').append(each.getAddress()).append(':').append(each.getPort());
       found.append(' ').append(each.getPayload());
