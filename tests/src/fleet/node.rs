@@ -107,6 +107,15 @@ impl Node {
         self.agent = Some(child.expect("the program starts"));
     }
 
+    /// What the agent says at `/metrics`.
+    pub(super) async fn metrics(&self) -> String {
+        let log = fs::read_to_string(self.folder.join("agent.log")).expect("a log");
+        let listen = log.lines().rev().find_map(|line| line.split_once("listen=127.0.0.1:"));
+        let port = listen.and_then(|(_, rest)| rest.split_whitespace().next()).expect("the agent listens");
+        let answer = reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await.expect("an answer");
+        answer.text().await.expect("text")
+    }
+
     pub(super) fn signal_agent(&self, signal: Signal) {
         let pid = self.agent.as_ref().and_then(Child::id).expect("the agent runs");
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");

@@ -24,6 +24,12 @@ async fn a_node_is_registered_once_superset_answers_and_goes_when_it_does_not() 
     assert_eq!((&instance["address"], &instance["port"]), (&json!("127.0.0.1"), &json!(world.nodes[0].port)));
     assert_eq!(instance["payload"], json!({"version": "9.9", "weight": 3, "zone": "a"}));
 
+    let metrics = world.nodes[0].metrics().await;
+    for sample in ["setkeeper_agent_healthy 1", "setkeeper_agent_registered 1", "setkeeper_agent_processes 1"]
+    {
+        assert!(metrics.contains(sample), "{sample} in\n{metrics}");
+    }
+
     world.nodes[0].touch("sick");
     world.registered_become::<&str>(&[]).await;
     let listed = world.listed("n1").await;
