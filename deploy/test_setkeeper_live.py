@@ -19,8 +19,9 @@ class Signal:
         self.receivers = []
 
     def connect(self, receiver, sender, weak):
-        self.receivers.append((receiver, sender))
-        assert weak is False
+        # Flask's keeps only a weak reference otherwise, and a receiver that nothing else holds is gone at once.
+        if not weak:
+            self.receivers.append((receiver, sender))
 
     def send(self, app):
         for receiver, sender in self.receivers:
