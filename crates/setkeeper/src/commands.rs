@@ -19,6 +19,7 @@ mod operate;
 mod plan;
 mod refuse;
 mod serve;
+mod status;
 mod wait;
 
 /// Does what the command line asks for.
@@ -72,7 +73,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Ls(ls) => assets::ls(&config, format, ls).await,
         Command::Rm(rm) => assets::rm(&config, format, rm).await,
         Command::History(history) => ask::history(&config, format, history).await,
-        Command::Status => ask::status(&config, format).await,
+        Command::Status => status::status(&config, format).await,
         Command::Verify { head } => ask::verify(&config, format, head.as_deref()).await,
         Command::Check => check::check(&config, format).await,
         Command::Lock(given) => lock::lock(&config, cli.config.as_deref(), format, given).await,
