@@ -80,8 +80,8 @@ pub(crate) struct Applied {
 /// What a batch of outcomes needs to know, and what will be applied after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OutcomeFacts {
-    /// The keys of the batch that are on record.
-    pub(crate) recorded: BTreeSet<String>,
+    /// The keys of the batch that are on record, with a digest of what each outcome says.
+    pub(crate) recorded: BTreeMap<String, String>,
     /// The uuids of the changes that the batch names.
     pub(crate) uuids: BTreeMap<String, Uuid>,
     /// By target and path: those that the batch names, by path or uuid.

@@ -1,6 +1,7 @@
 //! Outcomes to rows of the history. Pure: what is on record comes in as [`OutcomeFacts`].
 
 use change::{Millis, Outcome, Verdict};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::changes::Counts;
@@ -35,15 +36,31 @@ impl<'a> Fold<'a> {
     }
 
     fn outcome(&mut self, at: At, outcome: &Outcome) {
-        if !self.facts.recorded.insert(outcome.key.to_string()) {
-            self.counts.duplicates += 1;
+        let (key, said) = (outcome.key.to_string(), row::gist(outcome));
+        if let Some(recorded) = self.facts.recorded.get(&key) {
+            if *recorded == said {
+                self.counts.duplicates += 1;
+            } else {
+                self.conflict(at, outcome, recorded.clone(), said);
+            }
             return;
         }
+        self.facts.recorded.insert(key, said);
         let uuid = self.facts.uuids.get(&outcome.change.to_string()).copied();
         let replaced = self.take_effect(outcome, uuid);
         let drifted = outcome.before.as_deref().and_then(|text| keep(&outcome.change.path, text));
         self.rows.push(row::outcome(outcome, row::OutcomeFacts { uuid, replaced, drifted, at }));
         self.counts.outcomes += 1;
+    }
+
+    /// Another outcome under a key that is on record: a database was restored under an applier that went on numbering.
+    fn conflict(&mut self, at: At, outcome: &Outcome, recorded: String, came: String) {
+        let detail = json!({
+            "outcome": outcome.key.to_string(), "on_record": recorded, "came": came,
+            "change": outcome.change.to_string(), "verdict": outcome.verdict.name(),
+        });
+        self.rows.push(row::event(EventKind::Conflict, self.effective, &detail, None, Some(at)));
+        self.counts.events += 1;
     }
 
     /// Notes what the target holds from now on; returns the change that it held before.

@@ -248,6 +248,31 @@ pub(crate) fn outcome(outcome: &Outcome, facts: OutcomeFacts) -> Row {
     Row::new(Table::Outcome, fields)
 }
 
+/// What an outcome says, as far as its row alone tells it: equal for the same outcome that comes again.
+pub(crate) fn gist(said: &Outcome) -> String {
+    let facts =
+        OutcomeFacts { uuid: None, replaced: None, drifted: None, at: At { log: Uuid::nil(), offset: 0 } };
+    let row = outcome(said, facts);
+    let fields = OUTCOME.iter().zip(row.fields).filter(|(column, _)| GIST.contains(column));
+    gist_of(fields.map(|(_, field)| field))
+}
+
+/// The columns of an outcome's row that follow from the outcome alone.
+pub(crate) const GIST: [&str; 8] =
+    ["change_id", "cause", "verdict", "reason", "place", "waiting", "also", "committed"];
+
+/// A digest of those columns, in their order.
+pub(crate) fn gist_of(fields: impl Iterator<Item = Field>) -> String {
+    let fields: Vec<serde_json::Value> = fields
+        .map(|field| match field {
+            Field::Null => serde_json::Value::Null,
+            Field::Int(int) => int.into(),
+            Field::Text(text) => text.into(),
+        })
+        .collect();
+    change::sha256_hex(json(&fields).as_bytes())
+}
+
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("our own types have string keys and no failing serialisers")
 }

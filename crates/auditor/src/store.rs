@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::chain::{self, Head};
 use crate::changes::Ask;
 use crate::facts::{Applied, ChangeFacts, Known, Life, Node, OutcomeFacts, Stream};
-use crate::row::{Field, Row, Table};
+use crate::row::{self, Field, Row, Table};
 
 /// Why the audit database could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -304,11 +304,17 @@ pub(crate) async fn outcome_facts(
     outcomes: &[&change::Outcome],
 ) -> Result<OutcomeFacts, StoreError> {
     let mut facts = OutcomeFacts::default();
-    const RECORDED: &str =
-        "SELECT outcome_key FROM audit_outcome WHERE outcome_key IN (SELECT value FROM json_each(?))";
+    let recorded = format!(
+        "SELECT outcome_key, {} FROM audit_outcome WHERE outcome_key IN (SELECT value FROM json_each(?))",
+        row::GIST.join(", ")
+    );
     let keys = list(outcomes.iter().map(|outcome| outcome.key));
-    for row in tx.fetch(RECORDED, values([keys])).await? {
-        facts.recorded.insert(Cells::new(row).text("outcome_key")?);
+    for row in tx.fetch(&recorded, values([keys])).await? {
+        let mut cells = Cells::new(row);
+        let key = cells.text("outcome_key")?;
+        let fields: Result<Vec<Field>, StoreError> =
+            row::GIST.iter().map(|column| cells.field(column)).collect();
+        facts.recorded.insert(key, row::gist_of(fields?.into_iter()));
     }
     const UUIDS: &str = "SELECT change_id, uuid FROM audit_change \
         WHERE uuid IS NOT NULL AND change_id IN (SELECT value FROM json_each(?))";

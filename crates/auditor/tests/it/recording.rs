@@ -1,7 +1,7 @@
 //! What is recorded, and that it is recorded once.
 
 use auditor::{Advice, Error};
-use change::{Fence, Topic, Verdict};
+use change::{Fence, Outcome, Topic, Verdict};
 use expect_test::expect;
 
 use crate::world::{
@@ -39,6 +39,25 @@ async fn an_outcome_is_recorded_once_however_often_it_is_relayed() {
     world.record().await;
     assert_eq!(world.table("SELECT seq, verdict FROM audit_outcome").await, "2 | applied\n");
     assert_eq!(world.counted().duplicates, 2);
+}
+
+#[tokio::test]
+async fn another_outcome_under_a_key_that_is_on_record_is_told_and_not_taken_for_a_duplicate() {
+    let mut world = World::new().await;
+    world.watch(1, &[txn(10, vec![put("a", 10, 0, &chart(1, "A", 1))])]).await;
+    let outcome = world.outcome(&id("a", 10, Some(0)), 15, Verdict::Applied).await;
+    world.record().await;
+    // What a database restored from a backup may number once more.
+    let other = Outcome { committed: change::Millis(outcome.committed.0 + 1), ..outcome.clone() };
+    for came in [&other, &outcome] {
+        world.relay(came).await;
+        world.record().await;
+    }
+    assert_eq!(world.table("SELECT seq, verdict FROM audit_outcome").await, "2 | applied\n");
+    let conflicts = "SELECT detail ->> 'change', detail ->> 'verdict', detail ->> 'on_record' <> detail ->> 'came' \
+        FROM audit_event WHERE kind = 'conflict'";
+    assert_eq!(world.table(conflicts).await, format!("{} | applied | 1\n", id("a", 10, Some(0))));
+    assert_eq!(world.counted().duplicates, 1);
 }
 
 #[tokio::test]
