@@ -129,7 +129,8 @@ async fn term(shared: &Shared, role: &Role, stop: &CancellationToken) -> Result<
     done
 }
 
-/// Works as the active one, standing still while paused.
+/// Works as the active one, once nobody pauses. A pause that comes later ends the term: a database that is restored
+/// meanwhile has forgotten which outcomes it has numbered, and another fence keeps them apart from the new ones.
 async fn lead(
     shared: &Shared,
     role: &Role,
@@ -141,33 +142,27 @@ async fn lead(
     let reading = |error: zk::ReadError| TermError::new(&error, error.advice() == zk::Advice::Stop);
     let Some(pause) = or_stop(stop, session.watch_pause()).await else { return Ok(()) };
     let mut pause = pause.map_err(reading)?;
-    loop {
-        if let Some(reason) = role.obeys_pause().then(|| describe(&pause)).flatten() {
-            info!(%reason, "paused");
-            // Whoever waits for this standstill asks for the pause that it is due to.
-            reporter.paused(pause.written().unwrap_or(Zxid(0)));
-            shared.health.set(&role.to_string(), Doing::Paused { reason });
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                lost = leadership.lost() => return Err(TermError::new(&lost, false)),
-                changed = pause.changed() => { changed.map_err(reading)?; }
-            }
-            continue;
-        }
-        let term = Term {
-            session: session.clone(),
-            fence: leadership.fence,
-            generation: leadership.generation,
-            reporter: reporter.clone(),
-        };
-        let paused = work(shared, role, term, leadership, &mut pause, stop).await?;
-        if !paused {
-            return Ok(());
+    while let Some(reason) = role.obeys_pause().then(|| describe(&pause)).flatten() {
+        info!(%reason, "paused");
+        // Whoever waits for this standstill asks for the pause that it is due to.
+        reporter.paused(pause.written().unwrap_or(Zxid(0)));
+        shared.health.set(&role.to_string(), Doing::Paused { reason });
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            lost = leadership.lost() => return Err(TermError::new(&lost, false)),
+            changed = pause.changed() => { changed.map_err(reading)?; }
         }
     }
+    let term = Term {
+        session: session.clone(),
+        fence: leadership.fence,
+        generation: leadership.generation,
+        reporter: reporter.clone(),
+    };
+    work(shared, role, term, leadership, &mut pause, stop).await
 }
 
-/// Builds the worker and runs it until it ends, or until it has to. Returns whether a pause ended it.
+/// Builds the worker and runs it until it ends, or until it has to.
 async fn work(
     shared: &Shared,
     role: &Role,
@@ -175,7 +170,7 @@ async fn work(
     leadership: &mut Held,
     pause: &mut PauseWatch,
     stop: &CancellationToken,
-) -> Result<bool, TermError> {
+) -> Result<(), TermError> {
     let end = stop.child_token();
     // The leadership is given up after two thirds of the session's timeout: by its end another may be elected.
     let last_third = term.session.timeout() / 3;
@@ -184,24 +179,24 @@ async fn work(
     tokio::pin!(running);
     shared.health.set(&role.to_string(), Doing::Starting);
     let mut lost = None;
-    let paused = loop {
+    loop {
         tokio::select! {
             biased;
-            ended = &mut running => return ended.map(|()| false),
-            () = stop.cancelled() => break false,
-            why = leadership.lost() => { lost = Some(TermError::new(&why, false)); break false }
+            ended = &mut running => return ended,
+            () = stop.cancelled() => break,
+            why = leadership.lost() => { lost = Some(TermError::new(&why, false)); break }
             changed = pause.changed() => match changed {
-                Ok(Some(_)) if role.obeys_pause() => break true,
+                Ok(Some(_)) if role.obeys_pause() => break,
                 Ok(_) => {}
-                Err(error) => { lost = Some(TermError::new(&error, false)); break false }
+                Err(error) => { lost = Some(TermError::new(&error, false)); break }
             }
         }
-    };
+    }
     end.cancel();
     let stop_within = shared.config.stop_within;
     let within = if lost.is_some() { stop_within.min(last_third) } else { stop_within };
     match tokio::time::timeout(within, running).await {
-        Ok(Ok(())) => lost.map_or(Ok(paused), Err),
+        Ok(Ok(())) => lost.map_or(Ok(()), Err),
         Ok(Err(error)) => Err(lost.unwrap_or(error)),
         Err(_) => Err(lost.unwrap_or_else(|| TermError {
             lines: vec![format!("the batch in hand did not end within {within:?}")],

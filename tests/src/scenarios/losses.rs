@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use change::Topic;
 
+use super::world::{json, page};
 use crate::pipeline::documents::{chart, database, dataset, with};
 use crate::pipeline::{ENV, Metadata, Options, Pipeline, Role};
 
@@ -11,6 +12,7 @@ super::alone![
     an_applier_whose_position_is_trimmed_away_resynchronises,
     a_replaced_queue_file_is_a_gap_and_a_resync,
     a_metadata_database_from_a_backup_catches_up,
+    what_a_database_restored_during_a_pause_applies_again_is_on_record_again,
 ];
 
 async fn ground(pipeline: &Pipeline) {
@@ -86,4 +88,41 @@ async fn a_metadata_database_from_a_backup_catches_up(metadata: Metadata) {
     assert_eq!(pipeline.superset("SELECT count(*) FROM slices").await, [["3"]]);
     pipeline.start_worker(Role::All).await;
     all_there(&pipeline).await;
+}
+
+async fn paused(pipeline: &Pipeline) {
+    pipeline.must(&["pause", "--author", "ana", "-m", "a restore"]).await;
+    pipeline
+        .until("the applier stands still", async || {
+            let ready = json(&page(pipeline, "readyz").await);
+            if ready["applier-superset"]["state"] == "paused" { Ok(()) } else { Err(ready) }
+        })
+        .await;
+}
+
+async fn what_a_database_restored_during_a_pause_applies_again_is_on_record_again(metadata: Metadata) {
+    let pipeline = Pipeline::start(metadata, Options::default()).await;
+    ground(&pipeline).await;
+    paused(&pipeline).await;
+    let backup = pipeline.metadata.backup(pipeline.folder()).await;
+    pipeline.must(&["resume"]).await;
+    meanwhile(&pipeline).await;
+    let late = pipeline.put("assets/main/charts/c3", &with(chart(3, 1), "description", "late")).await;
+    pipeline.await_outcome(&late, "applied").await;
+    paused(&pipeline).await;
+    pipeline.metadata.restore(&backup).await;
+    pipeline.must(&["resume"]).await;
+    pipeline
+        .until("both are on record", async || {
+            let outcomes = pipeline.outcomes(&late).await;
+            if outcomes.len() == 2 { Ok(()) } else { Err(outcomes) }
+        })
+        .await;
+    pipeline.await_equal().await;
+    let lost = "SELECT * FROM audit_event WHERE kind = 'conflict'";
+    assert!(pipeline.audit(lost).await.is_empty());
+    let twice = "SELECT count(*), count(DISTINCT outcome_key) FROM audit_outcome WHERE change_id";
+    let twice = pipeline.audit(&format!("{twice} = '{late}' AND verdict = 'applied'")).await;
+    assert_eq!(twice, [["2", "2"]]);
+    pipeline.must(&["verify"]).await;
 }
