@@ -59,10 +59,15 @@ pub(crate) async fn versions(transaction: &mut Transaction) -> Result<Vec<String
     Ok(rows.into_iter().filter_map(text).collect())
 }
 
-/// One stored secret as Superset encrypted it, or `None` where there is none.
-pub(crate) async fn stored_secrets(transaction: &mut Transaction) -> Result<Vec<Vec<u8>>, sql::Error> {
-    let probe = superset::probe(dialect(transaction.dialect()));
-    let rows = transaction.fetch(&probe.sql, probe.values).await?;
+/// Every stored secret as Superset encrypted it.
+pub(crate) async fn stored_secrets(
+    transaction: &mut Transaction,
+    schema: &Schema,
+) -> Result<Vec<Vec<u8>>, sql::Error> {
+    let mut rows = Vec::new();
+    for probe in superset::probe(schema) {
+        rows.extend(transaction.fetch(&probe.sql, probe.values).await?);
+    }
     let bytes = |row: Vec<Value>| match row.into_iter().next() {
         Some(Value::Bytes(Some(bytes))) => Some(bytes),
         Some(Value::String(Some(text))) => Some(text.into_bytes()),

@@ -260,7 +260,7 @@ pub(crate) struct Examined {
 pub(crate) async fn examine(database: &Database, tables: &Tables) -> Result<Examined, Failure> {
     let mut transaction = database.begin(Mode::Read).await?;
     let schema = observe::schema(&mut transaction).await?;
-    let stored_secrets = observe::stored_secrets(&mut transaction).await?;
+    let stored_secrets = observe::stored_secrets(&mut transaction, &schema).await?;
     if !tables.exist(&mut transaction).await? {
         return Err(Failure::Ledger(LedgerError::Missing { database: database.label().to_owned() }));
     }

@@ -231,17 +231,34 @@ pub fn reservation(table: Table, count: usize, dialect: Dialect) -> Statement {
     Statement { sql, values, rows: None }
 }
 
-/// Makes the statement that reads every stored password, so that the SECRET_KEY can be proved with
+/// Every column that Superset encrypts with the SECRET_KEY.
+const ENCRYPTED: [(&str, &str); 9] = [
+    ("dbs", "password"),
+    ("dbs", "encrypted_extra"),
+    ("dbs", "server_cert"),
+    ("ssh_tunnels", "username"),
+    ("ssh_tunnels", "password"),
+    ("ssh_tunnels", "private_key"),
+    ("ssh_tunnels", "private_key_password"),
+    ("database_user_oauth2_tokens", "access_token"),
+    ("database_user_oauth2_tokens", "refresh_token"),
+];
+
+/// Makes the statements that read every stored secret, so that the SECRET_KEY can be proved with
 /// [`crate::Cipher::decrypt`] before the first write: rows of one column of bytes.
 #[must_use]
-pub fn probe(dialect: Dialect) -> Statement {
-    let password = || Expr::col(Alias::new("password"));
-    let select = Sql::select()
-        .column(Alias::new("password"))
-        .from(Alias::new("dbs"))
-        .and_where(password().is_not_null())
-        .take();
-    build(&select, dialect)
+pub fn probe(schema: &Schema) -> Vec<Statement> {
+    let there = ENCRYPTED.into_iter().filter(|(table, column)| schema.has_named(table, column));
+    let statement = |(table, column)| {
+        let column = || Alias::new(column);
+        let select = Sql::select()
+            .column(column())
+            .from(Alias::new(table))
+            .and_where(Expr::col(column()).is_not_null())
+            .take();
+        build(&select, schema.dialect())
+    };
+    there.map(statement).collect()
 }
 
 /// Makes the two statements of introspection: rows of (table, column, type name), and rows of (version).

@@ -130,6 +130,34 @@ async fn a_database_waits_for_its_secret_follows_its_rotation_and_never_shows_it
 }
 
 #[tokio::test]
+async fn a_wrong_secret_key_is_found_by_whatever_it_cannot_decrypt() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        road.append("+databases/db#1").await;
+        road.run().await;
+        let stored = Cipher::new("the key of this Superset").encrypt("{}").expect("encrypted");
+        let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = match on {
+            On::Sqlite => format!("X'{hex}'"),
+            On::Postgres => format!("'\\x{hex}'"),
+        };
+        for odd in [
+            format!("UPDATE dbs SET encrypted_extra = {bytes}"),
+            format!("UPDATE dbs SET encrypted_extra = NULL, server_cert = {bytes}"),
+            format!(
+                "UPDATE dbs SET server_cert = NULL; \
+                 INSERT INTO ssh_tunnels (database_id, private_key) SELECT id, {bytes} FROM dbs"
+            ),
+        ] {
+            road.by_hand(&odd).await;
+            assert!(matches!(road.opened().await, Err(OpenError::SecretKey { .. })), "{on:?}: {odd}");
+        }
+        road.config.target.cipher = Cipher::new("the key of this Superset");
+        road.applier().await;
+    }
+}
+
+#[tokio::test]
 async fn what_people_did_by_hand_is_told_before_it_is_overwritten() {
     for on in BOTH {
         let mut road = Road::new(on).await;
