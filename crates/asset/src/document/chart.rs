@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::fault::FaultKind;
 use crate::fields::{Builder, Fields};
-use crate::{Object, VERSION};
+use crate::{Object, VERSION, json};
 
 /// A chart: a row of `slices`.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +67,7 @@ pub(crate) fn parse(mut fields: Fields<'_>) -> Chart {
         uuid: fields.required_uuid("uuid"),
         dataset_uuid: fields.required_uuid("dataset_uuid"),
         is_managed_externally: fields.plain_flag("is_managed_externally"),
-        external_url: fields.text("external_url"),
+        external_url: fields.url("external_url"),
         tags: fields.texts("tags"),
     };
     fields.finish("a chart");
@@ -90,12 +90,16 @@ fn viz_type(fields: &mut Fields<'_>) -> String {
 /// Superset keeps it as text, and its importer refuses text that is not JSON.
 fn query_context(fields: &mut Fields<'_>) -> Option<String> {
     let text = fields.text("query_context").filter(|text| !text.is_empty())?;
-    if serde_json::from_str::<serde::de::IgnoredAny>(&text).is_err() {
-        fields.fault(
-            "query_context",
-            FaultKind::BadValue,
-            "text that is not JSON; write the JSON as text, or null",
-        );
+    match json::read(&text) {
+        Ok((_, faults)) => {
+            for fault in faults.into_vec() {
+                fields.fault("query_context", fault.kind, format!("in the JSON that it holds: {fault}"));
+            }
+        }
+        Err(_) => {
+            let message = "text that is not JSON; write the JSON as text, or null";
+            fields.fault("query_context", FaultKind::BadValue, message);
+        }
     }
     Some(text)
 }
