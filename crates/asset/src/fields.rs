@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::Object;
 use crate::fault::{Fault, FaultKind, Faults, index_path, key_path};
 use crate::json;
+use crate::secret;
 
 /// The keys of one object that have not been taken yet. [`Fields::finish`] refuses what is left.
 ///
@@ -110,6 +111,16 @@ impl<'f> Fields<'f> {
                 None
             }
         }
+    }
+
+    /// Takes the address of a page, which must hold no secret.
+    pub(crate) fn url(&mut self, key: &str) -> Option<String> {
+        let url = self.text(key)?;
+        if secret::in_uri(&url) {
+            let message = "holds a clear secret; rotate it and take it out of the address";
+            self.fault(key, FaultKind::ClearSecret, message);
+        }
+        Some(url)
     }
 
     /// Takes a boolean whose column may be NULL.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::document::{chart, dashboard, database, dataset};
 use crate::fault::{Fault, FaultKind, Faults};
 use crate::fields::Fields;
-use crate::{Document, Kind, VERSION, json};
+use crate::{Document, Kind, VERSION, json, secret};
 
 /// The most bytes that one document may have, unpacked. ZooKeeper's own limit for a znode is 1 MiB.
 pub const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -39,6 +39,9 @@ pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, Fault> {
 
 /// Makes a document of a value that was read with `faults`.
 pub(crate) fn from_value(kind: Kind, value: Value, mut faults: Faults) -> Result<Document, Vec<Fault>> {
+    if kind != Kind::Database {
+        refuse_passwords(&value, &mut faults);
+    }
     let mut fields = Fields::new(String::new(), value, &mut faults);
     check_version(&mut fields);
     let document = match kind {
@@ -48,6 +51,16 @@ pub(crate) fn from_value(kind: Kind, value: Value, mut faults: Faults) -> Result
         Kind::Dashboard => Document::Dashboard(dashboard::parse(fields)),
     };
     if faults.is_empty() { Ok(document) } else { Err(faults.into_vec()) }
+}
+
+/// No kind has a place for a password; a database's URI and its extra have rules of their own.
+fn refuse_passwords(value: &Value, faults: &mut Faults) {
+    let told = ["external_url", "default_endpoint"];
+    let places = secret::places_with_passwords(String::new(), value);
+    for path in places.into_iter().filter(|path| !told.contains(&path.as_str())) {
+        let message = "holds a URI with a clear password; rotate it and take it out";
+        faults.push(Fault::new(path, FaultKind::ClearSecret, message));
+    }
 }
 
 fn check_version(fields: &mut Fields<'_>) {

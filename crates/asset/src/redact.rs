@@ -107,7 +107,11 @@ fn inside(value: Value) -> Value {
 fn redact_text(text: String) -> String {
     if text.trim_start().starts_with(['{', '[']) {
         return match json::read(&text) {
-            Ok((value, _)) => inside(value).to_string(),
+            Ok((value, _)) => {
+                let redacted = inside(value.clone());
+                // Where nothing is hidden the text stays as it was written.
+                if redacted == value { text } else { redacted.to_string() }
+            }
             Err(_) if may_be_secret(&text) => REDACTED.to_owned(),
             Err(_) => redact_uri(&text),
         };

@@ -9,11 +9,13 @@ use crate::fault::{index_path, key_path};
 pub const PASSWORD_MASK: &str = "XXXXXXXXXX";
 
 /// Parts of the names of keys and URI parameters whose values are secrets, in lower case.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "password",
     "passwd",
     "pwd",
     "passphrase",
+    "passcode",
+    "authorization",
     "secret",
     "token",
     "private_key",
@@ -26,8 +28,20 @@ const NAMES: [&str; 12] = [
 
 /// Says whether a value under this name may be a secret, so that no audit should keep it.
 pub(crate) fn may_be_secret(name: &str) -> bool {
-    let name = name.to_lowercase().replace('-', "_");
-    NAMES.iter().any(|part| name.contains(part))
+    let lower = name.to_lowercase().replace('-', "_");
+    NAMES.iter().any(|part| lower.contains(part)) || is_pass(name)
+}
+
+/// `pass`, `db_pass`, `dbPass`; neither `bypass` nor `passenger`.
+fn is_pass(name: &str) -> bool {
+    name.ends_with("Pass")
+        || name.split(|char: char| !char.is_alphanumeric()).any(|word| word.eq_ignore_ascii_case("pass"))
+}
+
+/// Says whether a number under this name is taken for a secret: a `password`, and no `token_lifetime`.
+fn is_secret_number(name: &str) -> bool {
+    let lower = name.to_lowercase().replace('-', "_");
+    NAMES.iter().any(|part| lower.ends_with(part)) || is_pass(name)
 }
 
 /// Says whether a value under this name is taken for a secret. What names a place (`credentials_path`) is none.
@@ -39,6 +53,37 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
 /// Says whether a URI of SQLAlchemy holds a secret that is not masked.
 pub(crate) fn in_uri(uri: &str) -> bool {
     redact_uri(uri) != uri
+}
+
+/// Returns the paths of the texts in `value`, at any depth, that hold a URI with a clear password: in prose or SQL too,
+/// where more that looks like a secret may be none.
+pub(crate) fn places_with_passwords(path: String, value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) if has_password(text) => vec![path],
+        Value::Object(object) => {
+            let entries = object.iter();
+            entries.flat_map(|(key, value)| places_with_passwords(key_path(&path, key), value)).collect()
+        }
+        Value::Array(list) => {
+            let list = list.iter().enumerate();
+            list.flat_map(|(index, value)| places_with_passwords(index_path(&path, index), value)).collect()
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
+
+/// Says whether a text holds `scheme://user:password@host`, the password being neither masked nor a placeholder.
+fn has_password(text: &str) -> bool {
+    let ends = |char: char| char.is_whitespace() || "/?#\"'<>`\\".contains(char);
+    text.split("://").skip(1).any(|rest| {
+        let authority = rest.split(ends).next().unwrap_or_default();
+        let Some((userinfo, host)) = authority.rsplit_once('@') else { return false };
+        let Some((_, password)) = userinfo.split_once(':') else { return false };
+        let is_hidden = password == PASSWORD_MASK
+            || password.chars().all(|char| char == '*')
+            || password.starts_with(['$', '{', '%', '[']);
+        !host.is_empty() && !is_hidden
+    })
 }
 
 /// What stands in the place of a secret.
@@ -115,32 +160,51 @@ fn redact_parameter(parameter: &str) -> String {
 /// Returns the paths of the keys in `object`, at any depth, whose name is one of a secret and whose value is
 /// neither empty nor masked.
 pub(crate) fn keys_with_secrets(path: &str, object: &Object) -> Vec<String> {
-    secrets_in_object(path, false, object)
+    secrets_in_object(path, Secrecy::No, object)
 }
 
 /// The same of a value of any type.
 pub(crate) fn places_with_secrets(value: &Value) -> Vec<String> {
-    secrets_in(String::new(), false, value)
+    secrets_in(String::new(), Secrecy::No, value)
 }
 
-fn secrets_in_object(path: &str, is_secret: bool, object: &Object) -> Vec<String> {
+/// What under a name is taken for a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Secrecy {
+    No,
+    Texts,
+    NumbersToo,
+}
+
+impl Secrecy {
+    fn of(name: &str) -> Secrecy {
+        match (is_secret_name(name), is_secret_number(name)) {
+            (false, _) => Secrecy::No,
+            (true, false) => Secrecy::Texts,
+            (true, true) => Secrecy::NumbersToo,
+        }
+    }
+}
+
+fn secrets_in_object(path: &str, secrecy: Secrecy, object: &Object) -> Vec<String> {
     let entries = object.iter();
     entries
-        .flat_map(|(key, value)| secrets_in(key_path(path, key), is_secret || is_secret_name(key), value))
+        .flat_map(|(key, value)| secrets_in(key_path(path, key), secrecy.max(Secrecy::of(key)), value))
         .collect()
 }
 
-fn secrets_in(path: String, is_secret: bool, value: &Value) -> Vec<String> {
+fn secrets_in(path: String, secrecy: Secrecy, value: &Value) -> Vec<String> {
     match value {
         Value::String(text) => {
-            let holds_one = is_secret && !text.is_empty() && text != PASSWORD_MASK;
+            let holds_one = secrecy != Secrecy::No && !text.is_empty() && text != PASSWORD_MASK;
             if holds_one || in_uri(text) { vec![path] } else { Vec::new() }
         }
-        Value::Object(object) => secrets_in_object(&path, is_secret, object),
+        Value::Object(object) => secrets_in_object(&path, secrecy, object),
         Value::Array(list) => {
             let list = list.iter().enumerate();
-            list.flat_map(|(index, value)| secrets_in(index_path(&path, index), is_secret, value)).collect()
+            list.flat_map(|(index, value)| secrets_in(index_path(&path, index), secrecy, value)).collect()
         }
+        Value::Number(_) if secrecy == Secrecy::NumbersToo => vec![path],
         Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
     }
 }

@@ -75,14 +75,17 @@ pub(crate) fn describe(path: &ZnodePath, bytes: &[u8]) -> Described {
     };
     if let Some(kind) = asset_kind(path) {
         return match asset::parse(kind, bytes) {
-            Ok(document) => Described {
-                uuid: Some(document.uuid()),
-                name: Some(document.name().to_owned()),
-                document_hash: Some(document.document_hash()),
-                document: Some(document.canonical()),
-                state: DocumentState::Canonical,
-                ..nothing
-            },
+            Ok(document) => {
+                let (kept, state) = without_secrets(&document);
+                Described {
+                    uuid: Some(document.uuid()),
+                    name: Some(document.name().to_owned()),
+                    document_hash: Some(document.document_hash()),
+                    document: Some(kept),
+                    state,
+                    ..nothing
+                }
+            }
             Err(_) => {
                 let document = asset::redact(kind, bytes);
                 let uuid = uuid_of(&document);
@@ -98,6 +101,19 @@ pub(crate) fn describe(path: &ZnodePath, bytes: &[u8]) -> Described {
         }
         Ok(Place::Asset { .. } | Place::Folder) | Err(_) => nothing,
     }
+}
+
+/// A document that can be used holds no password that is known for one. What its free parts hold under the name of a
+/// secret (`params`, `extra` and the like, where such names may be innocent) is not kept for good all the same.
+fn without_secrets(document: &asset::Document) -> (String, DocumentState) {
+    let canonical = document.canonical();
+    // A database is read so strictly that nothing is left to redact but its references.
+    if document.kind() == Kind::Database {
+        return (canonical, DocumentState::Canonical);
+    }
+    let redacted = asset::redact(document.kind(), canonical.as_bytes());
+    let state = if redacted == canonical { DocumentState::Canonical } else { DocumentState::Redacted };
+    (redacted, state)
 }
 
 /// Whose document it would be, if it says that much.
@@ -171,7 +187,7 @@ pub(crate) fn clean(text: &str) -> String {
 pub(crate) fn keep(path: &ZnodePath, text: &str) -> Option<String> {
     let kind = asset_kind(path)?;
     match asset::parse(kind, text.as_bytes()) {
-        Ok(document) => Some(document.canonical()),
+        Ok(document) => Some(without_secrets(&document).0),
         Err(_) => Some(asset::redact(kind, text.as_bytes())),
     }
 }
@@ -247,6 +263,25 @@ mod tests {
         check("assets/main/widgets/x", r#"{"password":"s3cret"}"#, "- withheld: -");
         check("assets/main/charts/x/y", r#"{"password":"s3cret"}"#, "- withheld: -");
         check("assets/main", "s3cret", "folder withheld: -");
+    }
+
+    #[test]
+    fn what_a_document_hides_under_the_name_of_a_secret_is_not_kept_for_good() {
+        let chart = |params: &str| {
+            let uuids = r#""uuid":"6a4d7d4a-5c5b-4dff-9c8b-0f9f1a7c1d11","dataset_uuid":"0e4a4ec3-0d51-4d7c-bd59-a9a1a6b9f0b7""#;
+            let text = format!(
+                r#"{{"slice_name":"a","viz_type":"table","version":"1.0.0",{uuids},"params":{params},"query_context":"{{\"a\":  1}}"}}"#
+            );
+            describe(&"assets/main/charts/a".parse().expect("a path"), text.as_bytes())
+        };
+        let secret = chart(r#"{"api_token":"s3cret","passcode":12345,"row_limit":5}"#);
+        assert_eq!(secret.state, DocumentState::Redacted);
+        let kept = secret.document.expect("is kept");
+        assert!(!kept.contains("s3cret") && !kept.contains("12345") && kept.contains("row_limit"), "{kept}");
+        assert!(secret.uuid.is_some() && secret.document_hash.is_some());
+        let plain = chart(r#"{"row_limit":5}"#);
+        assert_eq!(plain.state, DocumentState::Canonical);
+        assert!(plain.document.expect("is kept").contains(r#"{\"a\":  1}"#));
     }
 
     #[test]

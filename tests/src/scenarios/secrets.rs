@@ -81,8 +81,13 @@ async fn a_clear_secret_shows_up_nowhere_but_in_zookeeper_and_the_queue(w: World
         let outcome = w.becomes(&change, "rejected").await;
         assert!(!outcome.reason.contains(CANARY), "{outcome:?}");
     }
-    let change = w.put("databases/a", &with(good.clone(), "extra", extra)).await;
-    w.pipeline.until("an outcome", async || w.pipeline.outcomes(&change).await.pop().ok_or(())).await;
+    let number = json!({"engine_params": {"connect_args": {"passcode": 71_905_566}}});
+    for (key, value) in
+        [("extra", extra), ("extra", number), ("external_url", json!(format!("https://u:{CANARY}@h")))]
+    {
+        let change = w.put("databases/a", &with(good.clone(), key, value)).await;
+        w.becomes(&change, "rejected").await;
+    }
     // Where nothing of ours belongs, and where a name itself is one.
     let odd = w.pipeline.put_bytes(&w.at("widgets/a"), uri.to_string().as_bytes()).await;
     w.becomes(&odd, "rejected").await;
@@ -109,6 +114,11 @@ async fn shows_nowhere(pipeline: &Pipeline, secret: &str) {
         if !name.starts_with("queue.db") && file.is_file() {
             places.push((name, std::fs::read(&file).expect("readable")));
         }
+    }
+    // What stands in the metadata database, if that is no file of the folder.
+    for table in ["setkeeper_asset", "setkeeper_reference", "setkeeper_outbox", "setkeeper_stream", "dbs"] {
+        let rows = pipeline.superset(&format!("SELECT * FROM {table}")).await;
+        places.push((table.to_owned(), rows.concat().join("\n").into_bytes()));
     }
     let queue = pipeline.queue().await;
     let topic = Topic::Outcomes.name(ENV);

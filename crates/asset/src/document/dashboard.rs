@@ -55,7 +55,7 @@ pub(crate) fn parse(mut fields: Fields<'_>) -> Dashboard {
         theme_uuid: fields.uuid("theme_uuid"),
         theme_id: fields.integer("theme_id", None),
         is_managed_externally: fields.plain_flag("is_managed_externally"),
-        external_url: fields.text("external_url"),
+        external_url: fields.url("external_url"),
         tags: fields.texts("tags"),
     };
     fields.finish("a dashboard");

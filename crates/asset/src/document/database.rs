@@ -119,7 +119,7 @@ pub(crate) fn parse(mut fields: Fields<'_>) -> Database {
         configuration_method: configuration_method(&mut fields),
         uuid: fields.required_uuid("uuid"),
         is_managed_externally: fields.plain_flag("is_managed_externally"),
-        external_url: fields.text("external_url"),
+        external_url: fields.url("external_url"),
         setkeeper: extras(&mut fields),
     };
     check_endpoint(&database, &mut fields);

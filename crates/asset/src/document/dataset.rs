@@ -139,7 +139,7 @@ pub(crate) fn parse(mut fields: Fields<'_>) -> Dataset {
         main_dttm_col: fields.text("main_dttm_col"),
         currency_code_column: fields.text("currency_code_column"),
         description: fields.text("description"),
-        default_endpoint: fields.text("default_endpoint"),
+        default_endpoint: fields.url("default_endpoint"),
         offset: fields.integer("offset", Some(0)),
         cache_timeout: fields.integer("cache_timeout", None),
         catalog: fields.text("catalog"),
@@ -158,7 +158,7 @@ pub(crate) fn parse(mut fields: Fields<'_>) -> Dataset {
         columns: children(&columns_path, columns, fields.faults(), column),
         database_uuid: fields.required_uuid("database_uuid"),
         is_managed_externally: fields.plain_flag("is_managed_externally"),
-        external_url: fields.text("external_url"),
+        external_url: fields.url("external_url"),
     };
     let columns = dataset.columns.iter().map(|column| (column.column_name.as_str(), column.uuid));
     check_unique(&columns_path, "column_name", columns, fields.faults());

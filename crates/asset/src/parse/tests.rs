@@ -288,6 +288,71 @@ fn clear_secrets_of_a_database_are_refused_and_never_told() {
     );
 }
 
+#[test]
+fn numbers_and_other_names_of_secrets_are_refused_in_a_database() {
+    check(
+        Kind::Database,
+        r#""extra":{"engine_params":{"connect_args":{"password":12345,"pin":{"token":[1]},"Authorization":"hunter2","passcode":"hunter2","db_pass":"hunter2","dbPass":"hunter2",
+            "token_lifetime":30,"bypass":"x","passenger":"x","credentials_path":"/x"}}}"#,
+        expect![[r#"
+            `extra.engine_params.connect_args.password`: may hold a clear secret; rotate it, move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
+            `extra.engine_params.connect_args.pin.token[0]`: may hold a clear secret; rotate it, move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
+            `extra.engine_params.connect_args.Authorization`: may hold a clear secret; rotate it, move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
+            `extra.engine_params.connect_args.passcode`: may hold a clear secret; rotate it, move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
+            `extra.engine_params.connect_args.db_pass`: may hold a clear secret; rotate it, move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
+            `extra.engine_params.connect_args.dbPass`: may hold a clear secret; rotate it, move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}"#]],
+    );
+}
+
+#[test]
+fn passwords_in_uris_are_refused_everywhere() {
+    for kind in [Kind::Database, Kind::Chart, Kind::Dashboard] {
+        check(
+            kind,
+            r#""external_url":"https://u:hunter2@h/x""#,
+            expect!["`external_url`: holds a clear secret; rotate it and take it out of the address"],
+        );
+    }
+    check(
+        Kind::Dataset,
+        r#""default_endpoint":"https://h?token=hunter2","external_url":"https://u:hunter2@h","sql":"SELECT * FROM dblink('postgresql://u:hunter2@h/d')","template_params":{"a":["b://u:hunter2@h"]}"#,
+        expect![[r#"
+            `sql`: holds a URI with a clear password; rotate it and take it out
+            `template_params.a[0]`: holds a URI with a clear password; rotate it and take it out
+            `default_endpoint`: holds a clear secret; rotate it and take it out of the address
+            `external_url`: holds a clear secret; rotate it and take it out of the address"#]],
+    );
+    check(
+        Kind::Chart,
+        r#""params":{"a":{"b":"x://u:hunter2@h"}},"query_context":"{\"a\": \"x://u:hunter2@h\"}""#,
+        expect![[r#"
+            `params.a.b`: holds a URI with a clear password; rotate it and take it out
+            `query_context`: holds a URI with a clear password; rotate it and take it out"#]],
+    );
+}
+
+#[test]
+fn what_only_looks_like_a_password_may_stand_in_a_text() {
+    check(
+        Kind::Dashboard,
+        r#""description":"see https://h:8088 or mail a@b; pg://u:XXXXXXXXXX@h, pg://u:***@h, pg://u:${PW}@h, pg://u:{pw}@h, pg://u:<pw>@h","css":"a[href='http://h/?token=1']","metadata":{"token":"t","password":7}"#,
+        expect![[
+            r#"{"dashboard_title":"Sales","description":"see https://h:8088 or mail a@b; pg://u:XXXXXXXXXX@h, pg://u:***@h, pg://u:${PW}@h, pg://u:{pw}@h, pg://u:<pw>@h","css":"a[href='http://h/?token=1']","uuid":"9b1f7a2c-3c4d-4e5f-8a9b-0c1d2e3f4a5b","metadata":{"token":"t","password":7},"version":"1.0.0"}"#
+        ]],
+    );
+}
+
+#[test]
+fn a_query_context_is_read_as_strictly_as_the_document() {
+    check(
+        Kind::Chart,
+        r#""query_context":"{\"a\": 1, \"a\": 2, \"b\": [123456789012345678901234567890]}""#,
+        expect![[r#"
+            `query_context`: in the JSON that it holds: line 1 column 10: `a`: the key stands twice in one object; remove one of them
+            `query_context`: in the JSON that it holds: line 1 column 24: `b[0]`: an integer beyond 64 bits; write it in double quotes or smaller"#]],
+    );
+}
+
 #[track_caller]
 fn check_endpoint(uri: &str, setkeeper: &str, expected: Expect) {
     let database = DATABASE.replace("postgresql://superset:XXXXXXXXXX@db/sales", uri);
