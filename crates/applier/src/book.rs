@@ -1,6 +1,7 @@
 //! The ledger as values: what each path's newest change came to, and an overlay to decide over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use asset::{Chosen, Kind, Strength};
@@ -491,8 +492,9 @@ impl<'l> Book<'l> {
     /// The approvals that are there.
     pub(crate) fn approvals(&self) -> impl Iterator<Item = &str> {
         let is_approval = |path: &&ZnodePath| path.as_str().starts_with(APPROVALS);
-        let base = self.base.entries.keys().filter(is_approval);
-        let paths: BTreeSet<&ZnodePath> = base.chain(self.over.keys().filter(is_approval)).collect();
+        let base = from_approvals(&self.base.entries).take_while(is_approval);
+        let over = from_approvals(&self.over).take_while(is_approval);
+        let paths: BTreeSet<&ZnodePath> = base.chain(over).collect();
         paths.into_iter().filter_map(|path| self.get(path)?.applied.as_ref()?.document.as_deref())
     }
 
@@ -513,6 +515,14 @@ impl<'l> Book<'l> {
 }
 
 const APPROVALS: &str = "control/approvals/";
+
+/// The paths from the approvals on, in order, without a look at the assets before them.
+fn from_approvals<T>(map: &BTreeMap<ZnodePath, T>) -> impl Iterator<Item = &ZnodePath> {
+    let folder: Option<ZnodePath> = APPROVALS.trim_end_matches('/').parse().ok();
+    let from = folder.map_or(Bound::Unbounded, Bound::Excluded);
+    let paths = map.range((from, Bound::Unbounded)).map(|(path, _)| path);
+    paths.skip_while(|path| !path.as_str().starts_with(APPROVALS))
+}
 const ENDPOINTS: &str = "endpoints/";
 
 /// The project of an asset's path; other paths have none.

@@ -26,12 +26,14 @@ impl Fold<'_> {
         // One that has the rows by now is the heir; else the oldest.
         let lacks =
             |heir: &ZnodePath| self.book.get(heir).is_none_or(|entry| asset_of(entry, uuid).is_none());
-        heirs.sort_by_key(|heir| (lacks(heir), self.czxid(heir), heir.clone()));
+        heirs.sort_by_key(|heir| (lacks(heir), self.age(heir), heir.clone()));
         heirs.into_iter()
     }
 
-    pub(super) fn czxid(&self, path: &ZnodePath) -> i64 {
-        self.book.get(path).and_then(|entry| entry.newest(path)).map_or(i64::MAX, |id| id.czxid)
+    /// When the znode was made: a zxid means something within its generation only.
+    fn age(&self, path: &ZnodePath) -> (u64, i64) {
+        let newest = self.book.get(path).and_then(|entry| entry.newest(path));
+        newest.map_or((u64::MAX, i64::MAX), |id| (id.generation, id.czxid))
     }
 
     /// The younger znodes of the same uuid that this one takes over from; or why it may not.
@@ -57,7 +59,7 @@ impl Fold<'_> {
                     return Err(of_another_project(uuid, &other));
                 }
             } else if !entry.is_going() {
-                if (self.czxid(&other), &other) < (self.czxid(path), path) {
+                if (self.age(&other), &other) < (self.age(path), path) {
                     return Err(duplicate(uuid, &other));
                 }
                 younger.push(other);

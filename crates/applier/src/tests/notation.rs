@@ -9,6 +9,7 @@
 //! approve charts/c                an approval of the delete of its last life
 //! begin 1 / end 1 [charts]        a resync; at its end the subtree could not be read
 //! fence 7 / after 11m             of the records that follow
+//! generation 2                    a restored ensemble, whose zxids begin anew
 //! /other/charts/c                 a path of another project; //settings/… any path
 //! +databases/db#1 endpoint=e      it connects to the endpoint e
 //! +//endpoints/e a:1,b:2          the endpoint e is there, and has chosen these
@@ -28,6 +29,7 @@ use crate::work::Read;
 /// What the writer of the notation knows of ZooKeeper.
 #[derive(Debug, Clone)]
 pub(crate) struct Notation {
+    generation: u64,
     zxid: i64,
     time: i64,
     fence: i64,
@@ -39,7 +41,15 @@ pub(crate) struct Notation {
 
 impl Default for Notation {
     fn default() -> Self {
-        Self { zxid: 0, time: 1_000_000_000, fence: 1, offset: 0, resync: None, lives: BTreeMap::new() }
+        Self {
+            generation: 1,
+            zxid: 0,
+            time: 1_000_000_000,
+            fence: 1,
+            offset: 0,
+            resync: None,
+            lives: BTreeMap::new(),
+        }
     }
 }
 
@@ -55,6 +65,11 @@ impl Notation {
         let record = match word {
             "fence" => {
                 self.fence = rest.parse().expect("a number");
+                return None;
+            }
+            "generation" => {
+                self.generation = rest.parse().expect("a number");
+                self.zxid = 0;
                 return None;
             }
             "after" => {
@@ -77,7 +92,7 @@ impl Notation {
         };
         self.offset += 1;
         self.time += 1;
-        let fence = Fence { generation: 1, czxid: self.fence };
+        let fence = Fence { generation: self.generation, czxid: self.fence };
         Some(Read { offset: self.offset, fence, record })
     }
 

@@ -276,6 +276,29 @@ fn the_older_znode_owns_a_uuid_and_the_younger_follows_it() {
 }
 
 #[test]
+fn a_znode_of_an_earlier_generation_is_older_whatever_its_zxid() {
+    check(
+        "+databases/db#1 ; +datasets/t#2
+         +charts/x#7
+         +charts/old#5
+         generation 2
+         +charts/young#5 name=young",
+        &expect![[r#"
+            databases/db@1.0 applied
+            datasets/t@1.0 applied
+            charts/x@2.0 applied
+            charts/old@3.0 applied
+            charts/young@1.0 rejected: uuid #05 belongs to the older znode `assets/main/charts/old`; delete one of the two, or give this one a uuid of its own
+            --
+            database db
+            dataset t of db
+            chart x of t
+            chart old of t
+        "#]],
+    );
+}
+
+#[test]
 fn an_older_znode_that_comes_later_takes_its_uuid_back() {
     check(
         "+databases/db#1 ; +datasets/t#2
