@@ -191,6 +191,20 @@ async fn a_full_topic_refuses_until_it_is_trimmed() {
 }
 
 #[tokio::test]
+async fn while_an_append_waits_the_young_go_too_but_no_more_than_it_needs() {
+    let Bench { queue, folder: _folder } = bench(|config| config.max_records = 4).await;
+    append(&queue, "a b c d").await;
+    assert_eq!(queue.trim(T, 4, HOUR, 10).await.unwrap(), 0, "nobody waits");
+    let refused = queue.append(T, Some(Fence(1, 1)), &entries("e f")).await;
+    assert!(matches!(refused, Err(AppendError::Full { .. })), "{refused:?}");
+    assert_eq!(queue.trim(T, 2, HOUR, 10).await.unwrap(), 1, "never what somebody has not read");
+    assert_eq!(queue.trim(T, 4, HOUR, 10).await.unwrap(), 1);
+    assert_eq!(queue.trim(T, 4, HOUR, 10).await.unwrap(), 0, "it fits now");
+    append(&queue, "e f").await;
+    assert_eq!(queue.trim(T, 9, HOUR, 10).await.unwrap(), 0, "it waits no longer");
+}
+
+#[tokio::test]
 async fn a_topic_is_bounded_in_bytes_too() {
     let Bench { queue, folder: _folder } = bench(|config| config.max_bytes = 2 * entry("a").size()).await;
     append(&queue, "a b").await;

@@ -148,13 +148,14 @@ impl File {
             return Ok(());
         }
         let failed = |source| self.failed("look for new records", source);
-        let mut connection = match poller.connection.take() {
-            Some(connection) => connection,
-            None => self.options.connect().await.map_err(failed)?,
+        // The numbers of two connections do not compare: a new one may begin with the old one's.
+        let (mut connection, before) = match poller.connection.take() {
+            Some(connection) => (connection, Some(poller.version)),
+            None => (self.options.connect().await.map_err(failed)?, None),
         };
         let version =
             sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut connection).await.map_err(failed)?;
-        let changed = version != poller.version;
+        let changed = before != Some(version);
         *poller = Poller { connection: Some(connection), version, last: Instant::now() };
         if changed {
             self.wake();
@@ -244,4 +245,31 @@ async fn use_wal(connection: &mut SqliteConnection, timeout: Duration) -> Result
 fn is_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
     code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_poll_that_was_dropped_half_way_hides_no_commit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = File::shared(&Config::new(folder.path().join("queue.db"))).await.expect("a queue");
+        let mut commits = file.subscribe();
+        file.poll(Duration::ZERO).await.expect("a poll");
+        commits.mark_unchanged();
+        // As a poll that was dropped leaves it; meanwhile another process commits.
+        let version = {
+            let mut poller = file.poller.lock().await;
+            poller.connection = None;
+            poller.version
+        };
+        file.poll(Duration::ZERO).await.expect("a poll");
+        assert_eq!(
+            file.poller.lock().await.version,
+            version,
+            "a new connection may count from the same number"
+        );
+        assert!(commits.has_changed().expect("a file"));
+    }
 }

@@ -51,6 +51,16 @@ CREATE TABLE reader(
 PRAGMA user_version = 1;
 ";
 
+/// What an append that the topic had no room for wants, until one has been made. It came after the others, and who does
+/// not know it does without.
+const WAITING: &str = "
+CREATE TABLE IF NOT EXISTS waiting(
+    topic INTEGER PRIMARY KEY,
+    records INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+) STRICT;
+";
+
 /// Makes the tables if the file is empty, and returns the layout found or made. Several processes may do this
 /// at once: the write lock is taken first.
 pub(super) async fn ensure(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
@@ -58,11 +68,14 @@ pub(super) async fn ensure(connection: &mut SqliteConnection) -> Result<i64, sql
     let layout: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *transaction).await?;
     let tables: i64 =
         sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *transaction).await?;
-    if layout != 0 || tables != 0 {
+    let is_empty = layout == 0 && tables == 0;
+    if is_empty {
+        sqlx::raw_sql(TABLES).execute(&mut *transaction).await?;
+    } else if layout != LAYOUT {
         transaction.rollback().await?;
         return Ok(layout);
     }
-    sqlx::raw_sql(TABLES).execute(&mut *transaction).await?;
+    sqlx::raw_sql(WAITING).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(LAYOUT)
 }

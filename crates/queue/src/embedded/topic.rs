@@ -4,7 +4,7 @@ use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use crate::position::GENESIS;
-use crate::{Digest, Fence, Lost, Position};
+use crate::{Config, Digest, Fence, Lost, Position};
 
 #[derive(Debug, Clone)]
 pub(super) struct Topic {
@@ -69,6 +69,43 @@ impl Topic {
         .execute(connection)
         .await
         .map(drop)
+    }
+
+    /// Whether so many more records and bytes fit.
+    pub(super) fn has_room(&self, (records, bytes): (u64, u64), config: &Config) -> bool {
+        self.records.saturating_add(records) <= config.max_records
+            && self.bytes.saturating_add(bytes) <= config.max_bytes
+    }
+
+    /// Notes what an append wants that there is no room for; `None` once one was made.
+    pub(super) async fn wait_for(
+        &self,
+        connection: &mut SqliteConnection,
+        wanted: Option<(u64, u64)>,
+    ) -> Result<(), sqlx::Error> {
+        let statement = match wanted {
+            Some((records, bytes)) => {
+                sqlx::query("INSERT OR REPLACE INTO waiting(topic, records, bytes) VALUES (?1, ?2, ?3)")
+                    .bind(self.id)
+                    .bind(records.cast_signed())
+                    .bind(bytes.cast_signed())
+            }
+            None => sqlx::query("DELETE FROM waiting WHERE topic = ?1").bind(self.id),
+        };
+        statement.execute(connection).await.map(drop)
+    }
+
+    /// What an append waits for, if one does.
+    pub(super) async fn wanted(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<(u64, u64)>, sqlx::Error> {
+        let wanted: Option<(i64, i64)> =
+            sqlx::query_as("SELECT records, bytes FROM waiting WHERE topic = ?1")
+                .bind(self.id)
+                .fetch_optional(connection)
+                .await?;
+        Ok(wanted.map(|(records, bytes)| (records.cast_unsigned(), bytes.cast_unsigned())))
     }
 
     pub(super) fn first(&self) -> Position {

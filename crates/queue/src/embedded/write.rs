@@ -26,7 +26,10 @@ impl Embedded {
         let topic =
             Topic::ensure(&mut writing.connection, name).await.map_err(|source| writing.failed(source))?;
         let mut topic = raise(topic, name, fence)?;
-        if topic.records + records > config.max_records || topic.bytes + bytes > config.max_bytes {
+        if !topic.has_room((records, bytes), config) {
+            let noted = topic.wait_for(&mut writing.connection, Some((records, bytes))).await;
+            noted.map_err(|source| writing.failed(source))?;
+            writing.commit().await?;
             return Err(AppendError::Full {
                 topic: name.to_owned(),
                 records: topic.records,
@@ -90,9 +93,51 @@ impl Embedded {
     ) -> Result<usize, StoreError> {
         let before = micros(OffsetDateTime::now_utc() - older_than);
         let mut writing = self.file.begin("trim records").await?;
-        let done = remove_oldest(&mut writing.connection, name, below, before, max_rows).await;
+        let done = self.remove_oldest(&mut writing.connection, name, below, before, max_rows).await;
         let removed = done.map_err(|source| writing.failed(source))?;
         writing.commit().await?;
+        Ok(removed)
+    }
+
+    async fn remove_oldest(
+        &self,
+        connection: &mut SqliteConnection,
+        name: &str,
+        below: i64,
+        before: i64,
+        max_rows: usize,
+    ) -> Result<usize, sqlx::Error> {
+        let mut topic = Topic::ensure(connection, name).await?;
+        let wanted = topic.wanted(connection).await?;
+        let rows = sqlx::query(
+            "SELECT offset, at, size, digest FROM record WHERE topic = ?1 AND offset < ?2 ORDER BY offset LIMIT ?3",
+        )
+        .bind(topic.id)
+        .bind(below)
+        .bind(i64::try_from(max_rows).unwrap_or(i64::MAX))
+        .fetch_all(&mut *connection)
+        .await?;
+        let mut removed = 0;
+        for row in &rows {
+            // While an append waits, age is no reason to keep what everybody has read.
+            let has_room = wanted.is_none_or(|wanted| topic.has_room(wanted, &self.file.config));
+            if row.try_get::<i64, _>("at")? > before && has_room {
+                break;
+            }
+            topic.trimmed_offset = row.try_get("offset")?;
+            topic.trimmed_digest = topic::digest(row, "digest")?;
+            topic.records -= 1;
+            topic.bytes -= row.try_get::<i64, _>("size")?.cast_unsigned();
+            removed += 1;
+        }
+        if removed > 0 {
+            sqlx::query("DELETE FROM record WHERE topic = ?1 AND offset <= ?2")
+                .bind(topic.id)
+                .bind(topic.trimmed_offset)
+                .execute(&mut *connection)
+                .await?;
+            topic.save(connection).await?;
+        }
         Ok(removed)
     }
 }
@@ -148,6 +193,7 @@ async fn insert(
         .execute(&mut *connection)
         .await?;
     }
+    topic.wait_for(connection, None).await?;
     topic.save(connection).await
 }
 
@@ -187,44 +233,6 @@ async fn note(
         .execute(connection)
         .await
         .map(drop)
-}
-
-async fn remove_oldest(
-    connection: &mut SqliteConnection,
-    name: &str,
-    below: i64,
-    before: i64,
-    max_rows: usize,
-) -> Result<usize, sqlx::Error> {
-    let mut topic = Topic::ensure(connection, name).await?;
-    let rows = sqlx::query(
-        "SELECT offset, at, size, digest FROM record WHERE topic = ?1 AND offset < ?2 ORDER BY offset LIMIT ?3",
-    )
-    .bind(topic.id)
-    .bind(below)
-    .bind(i64::try_from(max_rows).unwrap_or(i64::MAX))
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut removed = 0;
-    for row in &rows {
-        if row.try_get::<i64, _>("at")? > before {
-            break;
-        }
-        topic.trimmed_offset = row.try_get("offset")?;
-        topic.trimmed_digest = topic::digest(row, "digest")?;
-        topic.records -= 1;
-        topic.bytes -= row.try_get::<i64, _>("size")?.cast_unsigned();
-        removed += 1;
-    }
-    if removed > 0 {
-        sqlx::query("DELETE FROM record WHERE topic = ?1 AND offset <= ?2")
-            .bind(topic.id)
-            .bind(topic.trimmed_offset)
-            .execute(&mut *connection)
-            .await?;
-        topic.save(connection).await?;
-    }
-    Ok(removed)
 }
 
 fn micros(time: OffsetDateTime) -> i64 {
