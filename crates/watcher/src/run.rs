@@ -270,7 +270,8 @@ impl Watcher {
         };
         tracing::error!(
             %reason,
-            "the watcher is frozen: the ensemble is not the one on record; look at it, then `setkeeper approve generation`"
+            "the watcher is frozen; look at the ensemble and at the queue, put back the right one, or `setkeeper approve \
+             generation` if they are as they should be"
         );
         self.frozen(&reason, &stop).await
     }
@@ -286,6 +287,7 @@ impl Watcher {
         };
         let log = match Log::begin(begin, clocks().wall, stop).await {
             Ok(log) => log,
+            Err(Halt::Error(error)) => return self.refused(error).await,
             Err(halt) => return halt,
         };
         let bounds = Bounds {
@@ -318,6 +320,27 @@ impl Watcher {
             return Halt::Error(error);
         }
         halt
+    }
+
+    /// A log that knows a later leader of this generation than the one whose lock stands is of another history: the lock
+    /// znodes of an ensemble that was restored from a backup begin again where it ended.
+    async fn refused(&self, error: Error) -> Halt {
+        let highest = match &error {
+            Error::Fenced { source: AppendError::Fenced { highest, .. }, .. } => *highest,
+            _ => return Halt::Error(error),
+        };
+        if highest.0 != self.fence.generation {
+            return Halt::Error(error);
+        }
+        match Ensemble::new(self.session.clone()).holds_lock(self.fence.czxid).await {
+            Ok(true) => Halt::Freeze(format!(
+                "the log has records of a leader that was elected after this one ({highest} after {}), and its lock does \
+                 not stand: the ensemble was restored from a backup, or replaced",
+                self.fence
+            )),
+            Ok(false) => Halt::Error(error),
+            Err(trouble) => Halt::Error(Error::Session { reason: trouble.text() }),
+        }
     }
 
     async fn frozen(self, reason: &str, stop: &CancellationToken) -> Result<Stopped, Error> {
@@ -465,7 +488,7 @@ impl Term {
         }
         if let Err(trouble) = self.ensemble.rest().await {
             // The rebuild meets it again.
-            self.trouble = Some(format!("{trouble}: {}", trouble.source));
+            self.trouble = Some(trouble.text());
         }
         while let Some(reason) = full.take() {
             tracing::warn!(%reason, "waiting for room");

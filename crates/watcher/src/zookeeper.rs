@@ -43,12 +43,31 @@ impl Trouble {
 impl Trouble {
     /// Whether the server has answered, so that no reconnect will mend it.
     pub(crate) fn is_answer(&self) -> bool {
-        matches!(
-            self.source.downcast_ref(),
-            Some(ZkError::BadVersion | ZkError::NodeExists | ZkError::NoAuth | ZkError::NoNode)
-        )
+        if let Some(error) = self.source.downcast_ref::<zk::ReadError>() {
+            return error.advice() == zk::Advice::Stop;
+        }
+        self.source.is::<TooMany>()
+            || matches!(
+                self.source.downcast_ref(),
+                Some(ZkError::BadVersion | ZkError::NodeExists | ZkError::NoAuth | ZkError::NoNode)
+            )
+    }
+
+    /// The same as a text, with its cause.
+    pub(crate) fn text(&self) -> String {
+        format!("{self}: {}", self.source)
     }
 }
+
+/// More events came while the tree was read than may wait.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {most} events came meanwhile; raise `watcher.events_max` if the ensemble is that busy")]
+struct TooMany {
+    most: usize,
+}
+
+/// Where the watcher's election has its lock znodes.
+const ELECTION: &str = "/workers/watcher";
 
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -69,6 +88,8 @@ pub(crate) struct Ensemble {
     edits: BTreeSet<String>,
     /// The same, once the rebuild that has read them is done.
     edits_next: BTreeSet<String>,
+    /// Requests for a resync that were served and could not be removed.
+    served: BTreeSet<String>,
 }
 
 /// What happened next.
@@ -90,6 +111,7 @@ impl Ensemble {
             canary_version: -1,
             edits: BTreeSet::new(),
             edits_next: BTreeSet::new(),
+            served: BTreeSet::new(),
         }
     }
 
@@ -163,6 +185,15 @@ impl Ensemble {
         self.held = held;
     }
 
+    /// Holds what comes, until it is more than may wait. Cancel-safe.
+    async fn hoard(watcher: &mut Option<PersistentWatcher>, held: &mut Vec<Input>, most: usize) -> TooMany {
+        while held.len() <= most {
+            let event = event(watcher).await;
+            held.extend(input(watcher, event));
+        }
+        TooMany { most }
+    }
+
     /// Waits for what comes next, and takes all that is there already. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Told {
         if !self.held.is_empty() {
@@ -179,7 +210,7 @@ impl Ensemble {
         };
         let mut inputs = Vec::new();
         match first {
-            First::Event(event) => inputs.extend(self.input(event)),
+            First::Event(event) => inputs.extend(input(&mut self.watcher, event)),
             First::Answer(answer) => self.take_answer(answer, &mut inputs),
             First::Beat(stat) => {
                 let nonce = self.beat.take().map(|(nonce, _)| nonce).unwrap_or_default();
@@ -209,30 +240,8 @@ impl Ensemble {
         while inputs.len() < most
             && let Some(event) = now(event(&mut self.watcher))
         {
-            inputs.extend(self.input(event));
+            inputs.extend(input(&mut self.watcher, event));
         }
-    }
-
-    fn input(&mut self, event: WatchedEvent) -> Option<Input> {
-        let kind = match event.event_type {
-            EventType::Session => {
-                return Some(Input::Connection(match event.session_state {
-                    SessionState::Disconnected => Connection::Lost,
-                    SessionState::SyncConnected | SessionState::ConnectedReadOnly => Connection::Back,
-                    SessionState::AuthFailed | SessionState::Expired | SessionState::Closed => {
-                        // Nothing may be asked of it any more.
-                        self.watcher = None;
-                        Connection::Over
-                    }
-                }));
-            }
-            EventType::NodeCreated => Kind::Created,
-            EventType::NodeDataChanged => Kind::Set,
-            EventType::NodeDeleted => Kind::Deleted,
-            EventType::NodeChildrenChanged => return None,
-        };
-        let zxid = (event.zxid > 0).then_some(Zxid(event.zxid));
-        Some(Input::Event { path: event.path, kind, zxid })
     }
 
     /// Sends a read. Requests leave when they are called for, so the order of the calls is the order of the replies.
@@ -259,6 +268,19 @@ impl Ensemble {
     /// Lets the server that we are connected to catch up with the leader.
     pub(crate) async fn sync(&mut self) -> Result<(), Trouble> {
         self.client().sync("/").await.map_err(|source| Trouble::new("sync", source))
+    }
+
+    /// Whether the lock znode that this transaction made still stands: then nobody was elected after it.
+    pub(crate) async fn holds_lock(&mut self, czxid: i64) -> Result<bool, Trouble> {
+        let failed = |source| Trouble::new("look for the own lock znode", source);
+        self.sync().await?;
+        for name in self.client().list_children(ELECTION).await.map_err(failed)? {
+            let stat = self.client().check_stat(&format!("{ELECTION}/{name}")).await.map_err(failed)?;
+            if stat.is_some_and(|stat| stat.czxid == czxid && stat.ephemeral_owner != 0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Reads the canary; `None` if none stands.
@@ -293,27 +315,42 @@ impl Ensemble {
         Ok(Zxid(stat.mzxid))
     }
 
-    /// The names below `control/resync`.
+    /// The names below `control/resync` that were not served.
     pub(crate) async fn resync_requests(&mut self) -> Result<Vec<String>, Trouble> {
         match self.client().list_children("/control/resync").await {
-            Ok(names) => Ok(names),
+            Ok(names) => Ok(names.into_iter().filter(|name| !self.served.contains(name)).collect()),
             Err(ZkError::NoNode) => Ok(Vec::new()),
             Err(source) => Err(Trouble::new("list the requests for a resync", source)),
         }
     }
 
-    /// Removes a request that was served.
-    pub(crate) async fn served(&mut self, name: &str) -> Result<(), Trouble> {
-        match self.client().delete(&format!("/control/resync/{name}"), None).await {
-            Ok(()) | Err(ZkError::NoNode) => Ok(()),
-            Err(source) => Err(Trouble::new("remove a request for a resync", source)),
+    /// Removes the requests that were served. One that stays behind is not served again, and is removed the next time.
+    pub(crate) async fn remove_served(&mut self, served: Vec<String>) -> Result<(), Trouble> {
+        self.served.extend(served);
+        for name in self.served.clone() {
+            match self.client().delete(&format!("/control/resync/{name}"), None).await {
+                Ok(()) | Err(ZkError::NoNode) => {
+                    self.served.remove(&name);
+                }
+                Err(source) => {
+                    return Err(Trouble::new("remove a request for a resync that was served", source));
+                }
+            }
         }
+        Ok(())
     }
 
     /// Reads every live path. A watched root that is missing counts as unreadable: that it is gone says that something
     /// is wrong with the ensemble, not that everything was deleted.
-    pub(crate) async fn snapshot(&mut self) -> Result<Live, Trouble> {
-        let snapshot = self.session.read_tree(&ROOTS).await;
+    /// Meanwhile no more than `most` events are held.
+    pub(crate) async fn snapshot(&mut self, most: usize) -> Result<Live, Trouble> {
+        let snapshot = tokio::select! {
+            biased;
+            snapshot = self.session.read_tree(&ROOTS) => snapshot,
+            many = Self::hoard(&mut self.watcher, &mut self.held, most) => {
+                return Err(Trouble::new("read the tree", many));
+            }
+        };
         let snapshot = snapshot.map_err(|source| Trouble::new("read the tree", source))?;
         let mut live = Live {
             nodes: snapshot.nodes.into_iter().map(convert).collect(),
@@ -390,6 +427,28 @@ enum First {
     Event(WatchedEvent),
     Answer(Answer),
     Beat(Result<Stat, ZkError>),
+}
+
+fn input(watcher: &mut Option<PersistentWatcher>, event: WatchedEvent) -> Option<Input> {
+    let kind = match event.event_type {
+        EventType::Session => {
+            return Some(Input::Connection(match event.session_state {
+                SessionState::Disconnected => Connection::Lost,
+                SessionState::SyncConnected | SessionState::ConnectedReadOnly => Connection::Back,
+                SessionState::AuthFailed | SessionState::Expired | SessionState::Closed => {
+                    // Nothing may be asked of it any more.
+                    *watcher = None;
+                    Connection::Over
+                }
+            }));
+        }
+        EventType::NodeCreated => Kind::Created,
+        EventType::NodeDataChanged => Kind::Set,
+        EventType::NodeDeleted => Kind::Deleted,
+        EventType::NodeChildrenChanged => return None,
+    };
+    let zxid = (event.zxid > 0).then_some(Zxid(event.zxid));
+    Some(Input::Event { path: event.path, kind, zxid })
 }
 
 async fn event(watcher: &mut Option<PersistentWatcher>) -> WatchedEvent {

@@ -68,11 +68,10 @@ impl Term {
             Ok(Recorded::Late(why)) => Ok(Some(why)),
             Err(Failed::Halt(halt)) => Err(halt),
             Err(Failed::Trouble(trouble)) if trouble.is_answer() => {
-                let reason = format!("{trouble}: {}", trouble.source);
-                Err(Error::Session { reason }.into())
+                Err(Error::Session { reason: trouble.text() }.into())
             }
             Err(Failed::Trouble(trouble)) => {
-                let text = format!("{trouble}: {}", trouble.source);
+                let text = trouble.text();
                 tracing::warn!(trouble = %text, "ZooKeeper cannot be read; waiting for the connection");
                 self.phase(Phase::Disconnected, &text).await?;
                 self.trouble = Some(text);
@@ -114,7 +113,7 @@ impl Term {
         let at = self.prove().await?;
         self.ensemble.begin_at_canary()?;
         let requests = self.ensemble.resync_requests().await?;
-        let mut live = self.ensemble.snapshot().await?;
+        let mut live = self.ensemble.snapshot(self.config.events_max).await?;
         self.bend(&mut live);
         let edits = self.ensemble.new_edits(self.log.known.edits, at).await?;
         let cut = Cut { at, deleted_later: self.ensemble.deleted_later() };
@@ -154,9 +153,12 @@ impl Term {
         match self.check_generation().await {
             Ok(()) => Ok(()),
             Err(Failed::Halt(halt)) => Err(halt),
+            Err(Failed::Trouble(trouble)) if trouble.is_answer() => {
+                Err(Error::Session { reason: trouble.text() }.into())
+            }
             // The rebuild after the reconnect looks again.
             Err(Failed::Trouble(trouble)) => {
-                self.trouble = Some(format!("{trouble}: {}", trouble.source));
+                self.trouble = Some(trouble.text());
                 Ok(())
             }
         }
@@ -169,7 +171,10 @@ impl Term {
         if let Err(stranger) = self.log.canary.check(live.as_deref())
             && !self.is_broken()
         {
-            let reason = format!("the ensemble is not the one on record: {stranger}");
+            let reason = format!(
+                "the ensemble and the queue do not belong together: {stranger}. Either the ensemble is not the one on \
+                 record (restored, wiped or replaced), or the queue's file is an older copy"
+            );
             return Err(Halt::Freeze(reason).into());
         }
         let last = self.log.canary.acknowledged.map(|last| last.mzxid).max(self.tree.last_zxid());
@@ -219,9 +224,11 @@ impl Term {
         if !whole {
             self.log.save().await?;
             add(&self.stats.resyncs, 1);
-            for request in &requests {
-                self.ensemble.served(request).await?;
-            }
+        }
+        if let Err(trouble) = self.ensemble.remove_served(requests).await {
+            let trouble = trouble.text();
+            tracing::warn!(%trouble, "a request for a resync stays behind; the next term will serve it again");
+            self.trouble = Some(trouble);
         }
         Ok(late.map_or(Recorded::At(at), Recorded::Late))
     }

@@ -114,8 +114,21 @@ impl Bench {
     /// Begins a term at this address.
     pub(crate) async fn watch_at(&mut self, address: &str) -> Running {
         self.terms += 1;
-        let fence = Fence { generation: self.generation.n, czxid: self.terms };
         let session = connect(address).await;
+        self.watch_as(session, self.terms)
+    }
+
+    /// Begins a term under the lock znode of an election.
+    pub(crate) async fn watch_elected(&mut self) -> Running {
+        let session = connect(&self.zookeeper.connect()).await;
+        let options = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
+        session.client().mkdir("/workers/watcher", &persistent()).await.expect("a folder");
+        let lock = session.client().create("/workers/watcher/n-", b"", &options).await.expect("a lock");
+        self.watch_as(session, lock.0.czxid)
+    }
+
+    fn watch_as(&self, session: zk::Session, czxid: i64) -> Running {
+        let fence = Fence { generation: self.generation.n, czxid };
         let watcher =
             Watcher::new(self.config.clone(), session, self.queue.clone(), fence, self.generation, ENV);
         let (stats, stop) = (watcher.stats(), CancellationToken::new());
@@ -222,6 +235,15 @@ impl Bench {
         });
         let reached = waited.await.is_ok();
         assert!(reached, "{what}: not in {:#?}", self.printed());
+    }
+
+    /// Trims what was read here and is in the watcher's checkpoint, as the auditor does: nothing that is younger than a
+    /// day, unless an append waits.
+    pub(crate) async fn trim(&self) {
+        let saved = watcher::saved(&self.queue, ENV).await.expect("the table");
+        let below = saved.checkpoint.map_or(0, |checkpoint| checkpoint.offset).min(self.next_offset());
+        let day = Duration::from_secs(86_400);
+        self.queue.trim(&Topic::Changes.name(ENV), below, day, 100).await.expect("a trim");
     }
 
     fn next_offset(&self) -> i64 {

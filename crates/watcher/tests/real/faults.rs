@@ -6,7 +6,9 @@ use std::time::Duration;
 use change::{Fence, Record};
 use watcher::{Error, Phase};
 
-use super::bench::Bench;
+use zookeeper_client::{Acl, AuthId, Permission};
+
+use super::bench::{Bench, Running, WITHIN};
 use super::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,4 +199,112 @@ async fn a_delete_that_a_full_queue_did_not_take_is_found_by_the_next_term() {
     bench.until_equal().await;
     assert!(bench.tree.nodes().is_empty());
     running.stop().await;
+}
+
+/// Reads and trims until the term at hand has nothing to wait for any more.
+async fn relieve(bench: &mut Bench, running: &Running) {
+    let mut states = running.stats.state.subscribe();
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    let relieved = tokio::time::timeout(WITHIN, async {
+        loop {
+            let settled = |state: &watcher::State| matches!(state.state, Phase::Full | Phase::Streaming);
+            let phase = states.wait_for(settled).await.expect("a watcher").state;
+            bench.until_end().await;
+            if phase == Phase::Streaming {
+                return;
+            }
+            bench.trim().await;
+            ticks.tick().await;
+        }
+    });
+    assert!(relieved.await.is_ok(), "stuck with {:#?}", bench.printed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_larger_than_the_queue_is_sent_while_it_is_trimmed() {
+    let mut bench = Bench::with_queue(|queue| queue.max_records = 12).await;
+    for n in 0..40 {
+        bench.put(&format!("c{n:02}"), "1").await;
+    }
+    let running = bench.watch().await;
+    running.reach(Phase::Full).await;
+    bench.put("c00", "2").await;
+    bench.delete("c01").await;
+    relieve(&mut bench, &running).await;
+    bench.until_equal().await;
+    assert_eq!(bench.tree.nodes().len(), 39);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_term_begins_although_the_last_one_died_in_a_full_queue_without_a_checkpoint() {
+    let mut bench = Bench::with_queue(|queue| queue.max_records = 12).await;
+    for n in 0..20 {
+        bench.put(&format!("c{n:02}"), "1").await;
+    }
+    let running = bench.watch().await;
+    running.reach(Phase::Full).await;
+    running.kill().await;
+    let (tree, fence) = (change::Topic::Tree.name("test"), queue::Fence(1, bench.terms));
+    let removed = bench.queue.put_latest(&tree, fence, &[("checkpoint".to_owned(), None)]).await;
+    removed.expect("a removal");
+    // So full that not even the record of a term fits.
+    let topic = change::Topic::Changes.name("test");
+    let size = bench.queue.size(&topic).await.expect("a size");
+    assert_eq!(size.records, 12);
+    let running = bench.watch().await;
+    running.reach(Phase::Full).await;
+    bench.delete("c00").await;
+    relieve(&mut bench, &running).await;
+    bench.until_equal().await;
+    assert_eq!(bench.tree.nodes().len(), 19);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_cannot_be_removed_is_served_once_a_term() {
+    let mut bench = Bench::start().await;
+    bench.put("a", "1").await;
+    let running = bench.stream().await;
+    bench.until_equal().await;
+    let anyone = |permission| Acl::new(permission, AuthId::new("world", "anyone"));
+    let undeletable =
+        [Permission::READ, Permission::WRITE, Permission::CREATE, Permission::ADMIN].map(anyone);
+    bench.writer.client().set_acl("/control/resync", &undeletable, None).await.expect("an ACL");
+    bench.writer.request_resync("a test").await.expect("a request");
+    bench.until("the resync's end", |bench| bench.printed().iter().filter(ends_a_resync).count() == 2).await;
+    bench.zookeeper.restart().await.expect("a restart");
+    bench.reconnect().await;
+    bench.put("b", "1").await;
+    bench.until_equal().await;
+    assert_eq!(bench.printed().iter().filter(ends_a_resync).count(), 2);
+    bench.writer.client().set_acl("/control/resync", &[anyone(Permission::ALL)], None).await.expect("an ACL");
+    bench.zookeeper.restart().await.expect("a restart");
+    bench.reconnect().await;
+    bench.put("c", "1").await;
+    bench.until_equal().await;
+    running.reach(Phase::Streaming).await;
+    assert_eq!(bench.writer.resync_requests().await.expect("the requests").len(), 0);
+    running.stop().await;
+}
+
+fn ends_a_resync(line: &&String) -> bool {
+    line.starts_with("resync ends")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_that_cannot_be_understood_or_read_ends_the_term_at_once_and_says_so() {
+    let mut bench = Bench::start().await;
+    let running = bench.stream().await;
+    bench.writer.client().set_data("/generation", b"junk", None).await.expect("a set");
+    let error = running.fails().await.to_string();
+    assert!(error.contains("generation"), "{error}");
+    let mut bench = Bench::start().await;
+    bench.config.broken_max = Duration::from_secs(3_600);
+    let running = bench.stream().await;
+    let hidden = [Acl::new(Permission::WRITE, AuthId::new("world", "anyone"))];
+    bench.writer.client().set_acl("/generation", &hidden, None).await.expect("an ACL");
+    bench.zookeeper.restart().await.expect("a restart");
+    let error = running.fails().await.to_string();
+    assert!(error.contains("generation"), "{error}");
 }

@@ -94,6 +94,65 @@ async fn a_restored_older_ensemble_freezes_even_when_it_has_run_past_the_known_z
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_ensemble_restored_from_before_the_last_election_freezes_too() {
+    let mut bench = Bench::start().await;
+    bench.put("a", "1").await;
+    let running = bench.watch_elected().await;
+    bench.until_equal().await;
+    running.stop().await;
+    let backup = tempfile::tempdir().expect("a folder");
+    bench.zookeeper.kill().await.expect("a kill");
+    bench.zookeeper.backup(backup.path()).expect("a backup");
+    bench.zookeeper.restart().await.expect("a start");
+    bench.reconnect().await;
+    for n in 0..100 {
+        bench.put("a", &n.to_string()).await;
+    }
+    let running = bench.watch_elected().await;
+    bench.until_equal().await;
+    // Somebody else is elected: whoever was before has lost its lock, and ends.
+    let later = bench.watch_elected().await;
+    bench.until_end().await;
+    later.reach(Phase::Streaming).await;
+    bench.put("a", "2").await;
+    let error = running.fails().await;
+    assert!(matches!(error, Error::Fenced { .. }), "{error:?}");
+    later.stop().await;
+    bench.zookeeper.kill().await.expect("a kill");
+    bench.zookeeper.restore(backup.path()).expect("a restore");
+    bench.zookeeper.restart().await.expect("a start");
+    bench.reconnect().await;
+    bench.until_end().await;
+    bench.take_printed();
+    let frozen = bench.watch_elected().await;
+    frozen.reach(Phase::Frozen).await;
+    let reason = frozen.stats.state.borrow().reason.clone();
+    assert!(reason.contains("elected after"), "{reason}");
+    bench.until_end().await;
+    assert_eq!(bench.take_printed(), [""; 0], "nothing is appended");
+    bench.terms = 0;
+    approved(&mut bench, frozen).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_the_queue_freezes_and_says_that_it_may_be_one() {
+    let mut bench = Bench::start().await;
+    let running = bench.stream().await;
+    running.stop().await;
+    let (tree, key) = (change::Topic::Tree.name("test"), "canary".to_owned());
+    let older = bench.queue.latest_one(&tree, &key).await.expect("the table").expect("a canary");
+    let running = bench.stream().await;
+    running.stop().await;
+    bench.until_end().await;
+    let fence = queue::Fence(1, bench.terms);
+    bench.queue.put_latest(&tree, fence, &[(key, Some(older))]).await.expect("a put");
+    let frozen = freezes(&mut bench, 1).await;
+    let reason = frozen.stats.state.borrow().reason.clone();
+    assert!(reason.contains("older copy"), "{reason}");
+    frozen.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_root_and_a_refused_subtree_are_no_deletes() {
     let mut bench = Bench::start().await;
     bench.put("a", "1").await;
