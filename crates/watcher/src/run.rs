@@ -507,11 +507,12 @@ impl Term {
             return Ok(());
         }
         self.log.edits = 0;
+        let Some(recorded) = self.log.known.edits else { return Ok(()) };
         let stop = self.stop.clone();
         let pruned = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(Halt::Stop),
-            pruned = self.ensemble.session().prune_edits(self.config.edits_kept) => pruned,
+            pruned = self.ensemble.prune(self.config.edits_kept, recorded) => pruned,
         };
         if let Err(error) = pruned {
             self.trouble = Some(format!("remove old edit records: {error}"));

@@ -88,6 +88,7 @@ pub(crate) struct Ensemble {
     edits: BTreeSet<String>,
     /// The same, once the rebuild that has read them is done.
     edits_next: BTreeSet<String>,
+    pruner: zk::Pruner,
     /// Requests for a resync that were served and could not be removed.
     served: BTreeSet<String>,
 }
@@ -111,6 +112,7 @@ impl Ensemble {
             canary_version: -1,
             edits: BTreeSet::new(),
             edits_next: BTreeSet::new(),
+            pruner: zk::Pruner::default(),
             served: BTreeSet::new(),
         }
     }
@@ -415,6 +417,11 @@ impl Ensemble {
         edits.retain(|edit| Some(edit.zxid) > after);
         edits.sort_by_key(|edit| edit.zxid);
         Ok(edits)
+    }
+
+    /// Removes the oldest edit records that are on record, up to `recorded`, beyond the newest `keep`.
+    pub(crate) async fn prune(&mut self, keep: usize, recorded: Zxid) -> Result<usize, zk::PruneError> {
+        self.pruner.prune(&self.session, keep, recorded).await
     }
 
     /// What [`Ensemble::new_edits`] has read is on record.

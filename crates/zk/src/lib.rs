@@ -45,5 +45,5 @@ pub use read::{Found, ReadError, Snapshot};
 pub use register::{Gone, RegisterError, Registration};
 pub use session::{Advice, ConnectError, Session, SessionEnd};
 pub use write::{
-    Conflict, Draft, Expect, PartFault, PruneError, VersionedEdit, WriteError, WriteOp, WrittenPart,
+    Conflict, Draft, Expect, PartFault, PruneError, Pruner, VersionedEdit, WriteError, WriteOp, WrittenPart,
 };

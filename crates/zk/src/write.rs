@@ -8,6 +8,7 @@ mod prune;
 mod send;
 
 pub use error::{Conflict, PartFault, PruneError, WriteError};
+pub use prune::Pruner;
 
 /// One path to change, from the state that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -112,7 +112,7 @@ impl Session {
                 Err(source) => return Err(source.into()),
             };
             if unknown && let Some(zxid) = self.find_record(sending).await? {
-                return Ok(sending.written(zxid, now.generation, &[]));
+                return self.found(sending, zxid, now.generation).await;
             }
             if !now.conflicts.is_empty() {
                 return Err(PartFault::Conflict(now.conflicts));
@@ -120,7 +120,7 @@ impl Session {
             self.make_parents(&sending.edits).await?;
             match self.attempt(sending, &now).await? {
                 Attempt::Written(zxid, results) => {
-                    return Ok(sending.written(zxid, now.generation, &results));
+                    return Ok(sending.written(zxid, now.generation, &lives(&results)));
                 }
                 Attempt::Raced => {}
                 Attempt::Unanswered => unknown = true,
@@ -132,7 +132,7 @@ impl Session {
         match self.find_record(sending).await? {
             Some(zxid) => {
                 let now = self.now(sending).await.map_err(|source| self.unknown(sending, source))?;
-                Ok(sending.written(zxid, now.generation, &[]))
+                self.found(sending, zxid, now.generation).await
             }
             None => Err(PartFault::Unanswered { attempts, bytes: sending.bytes }),
         }
@@ -161,6 +161,28 @@ impl Session {
         };
         let stat = found.await.map_err(|source| self.unknown(sending, source))?;
         Ok(stat.map(|stat| Zxid(stat.czxid)))
+    }
+
+    /// A part that happened although nobody has answered. Which lives it has set is to be seen from those that stand:
+    /// a later one began behind it and tells nothing.
+    async fn found(
+        &self,
+        sending: &Sending<'_>,
+        zxid: Zxid,
+        generation: u64,
+    ) -> Result<WrittenPart, PartFault> {
+        let look = |edit: &&VersionedEdit| {
+            let is_set = matches!((&edit.op, edit.expect), (WriteOp::Put { .. }, Expect::Is { .. }));
+            let path = format!("/{}", edit.path.as_str());
+            async move {
+                let stat = if is_set { self.stat(&path).await? } else { None };
+                Ok::<_, ReadError>(stat.map(|stat| stat.czxid).filter(|czxid| *czxid < zxid.0))
+            }
+        };
+        let in_flight = self.config().reads_in_flight.max(1);
+        let lives = stream::iter(sending.edits.iter().map(look)).buffered(in_flight).try_collect::<Vec<_>>();
+        let lives = lives.await.map_err(|source| self.unknown(sending, source))?;
+        Ok(sending.written(zxid, generation, &lives))
     }
 
     fn unknown(&self, sending: &Sending<'_>, source: ReadError) -> PartFault {
@@ -282,8 +304,9 @@ impl Sending<'_> {
     }
 
     /// What became of it. The version checks of the multi tell the versions, its zxid the czxid of what it created
-    /// (ZooKeeper: every operation of one multi has the same zxid; create's own Stat is not valid before 3.8.2).
-    fn written(&self, zxid: Zxid, generation: u64, results: &[MultiWriteResult]) -> WrittenPart {
+    /// (ZooKeeper: every operation of one multi has the same zxid; create's own Stat is not valid before 3.8.2). `lives`
+    /// are the czxids of what it set, by edit, as far as they are known.
+    fn written(&self, zxid: Zxid, generation: u64, lives: &[Option<i64>]) -> WrittenPart {
         let change = |edit: &&VersionedEdit| {
             let (czxid, version) = match (&edit.op, edit.expect) {
                 (WriteOp::Put { .. }, Expect::Absent) => (zxid.0, Some(0)),
@@ -297,11 +320,11 @@ impl Sending<'_> {
         };
         let mut changes: Vec<ChangeId> = self.edits.iter().map(change).collect();
         let mut overwrote = Vec::new();
-        for (change, result) in changes.iter_mut().zip(results.iter().skip(FIRST)) {
-            if let MultiWriteResult::SetData { stat } = result
-                && stat.czxid != change.czxid
+        for (change, life) in changes.iter_mut().zip(lives) {
+            if let Some(czxid) = life
+                && *czxid != change.czxid
             {
-                change.czxid = stat.czxid;
+                change.czxid = *czxid;
                 overwrote.push(change.path.clone());
             }
         }
@@ -315,6 +338,15 @@ impl Sending<'_> {
             overwrote,
         }
     }
+}
+
+/// The lives that a multi says it has set.
+fn lives(results: &[MultiWriteResult]) -> Vec<Option<i64>> {
+    let life = |result: &MultiWriteResult| match result {
+        MultiWriteResult::SetData { stat } => Some(stat.czxid),
+        _ => None,
+    };
+    results.iter().skip(FIRST).map(life).collect()
 }
 
 fn sending<'a>(
@@ -400,7 +432,7 @@ mod tests {
         let set = |czxid| MultiWriteResult::SetData { stat: stat(czxid) };
         let results =
             [MultiWriteResult::Check, MultiWriteResult::Check, MultiWriteResult::Check, set(7), set(80)];
-        let written = sending.written(Zxid(90), 1, &results);
+        let written = sending.written(Zxid(90), 1, &lives(&results));
         assert_eq!(written.overwrote, [edits[1].path.clone()]);
         let ids: Vec<String> = written.changes.iter().map(ChangeId::to_string).collect();
         assert_eq!(ids, ["1:assets/main/charts/a@7.5", "1:assets/main/charts/b@80.5"]);

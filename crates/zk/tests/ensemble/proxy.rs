@@ -17,6 +17,10 @@ pub(crate) enum Lose {
     Request,
     /// The answer to the next multi, and the connection with it.
     Answer,
+    /// Nothing yet: the next multi is held back, and then this is `Held`.
+    Hold,
+    /// Nothing yet: a multi is held back until this is changed.
+    Held,
     /// The next create, and the connection with it.
     Create,
     /// The answer to the next create, and the connection with it.
@@ -79,6 +83,11 @@ impl Proxy {
         self.cut.notify_waiters();
     }
 
+    /// Waits until a multi is held back.
+    pub(crate) async fn held(&self) {
+        self.lose.subscribe().wait_for(|now| *now == Lose::Held).await.unwrap();
+    }
+
     pub(crate) fn lose(&self, what: Lose) {
         self.lose.send_replace(what);
     }
@@ -106,6 +115,10 @@ async fn requests(
         let multi = frame[8..12] == MULTI;
         if multi {
             longest.fetch_max(frame.len() - 4, Ordering::Relaxed);
+        }
+        if multi && *lose.borrow() == Lose::Hold {
+            lose.send_replace(Lose::Held);
+            let _ = lose.subscribe().wait_for(|now| *now != Lose::Held).await;
         }
         let now = *lose.borrow();
         match now {

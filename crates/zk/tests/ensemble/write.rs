@@ -1,10 +1,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use change::{Edit, EditOp};
+use change::{Edit, EditOp, Zxid};
 use testbed::Zookeeper;
 use testbed::zookeeper::Options;
-use zk::{Config, Expect, PartFault, Session, WriteError};
+use zk::{Config, Expect, PartFault, Pruner, Session, WriteError};
 use zookeeper_client::{Acls, CreateMode};
 
 use super::proxy::{Lose, Proxy};
@@ -135,8 +135,33 @@ async fn a_write_whose_request_or_answer_is_lost_happens_once() {
         expect = state(&plain, CHART).await;
         let change = &written[0].changes[0];
         assert_eq!(expect, Expect::Is { czxid: change.czxid, version: change.version.unwrap() });
+        assert_eq!(written[0].overwrote, []);
         assert_eq!(head(&plain).await, written[0].id);
     }
+}
+
+#[tokio::test]
+async fn a_life_that_was_not_the_expected_one_is_told_although_the_answer_was_lost() {
+    let plain = environment("lost-life").await;
+    let proxy = Proxy::start(super::server().await).await;
+    let session = connect(&Config { connect: proxy.connect.clone(), ..config("lost-life").await }).await;
+    let write = async |session: &Session, edit| session.write(&[edit], &draft("x"), |_, _| {}).await.unwrap();
+    write(&plain, put(CHART, b"1", Expect::Absent)).await;
+    let expect = state(&plain, CHART).await;
+    proxy.lose(Lose::Hold);
+    let foreign = async {
+        within("a multi", proxy.held()).await;
+        let (path, options) = (format!("/{CHART}"), CreateMode::Persistent.with_acls(Acls::anyone_all()));
+        plain.client().delete(&path, None).await.unwrap();
+        plain.client().create(&path, b"another life", &options).await.unwrap();
+        proxy.lose(Lose::Answer);
+    };
+    let (written, ()) = tokio::join!(write(&session, put(CHART, b"2", expect)), foreign);
+    assert!(proxy.has_lost(), "the answer was not lost");
+    assert_eq!(written[0].overwrote.iter().map(ToString::to_string).collect::<Vec<_>>(), [CHART]);
+    let change = &written[0].changes[0];
+    let stands = Expect::Is { czxid: change.czxid, version: change.version.unwrap() };
+    assert_eq!(state(&plain, CHART).await, stands);
 }
 
 #[tokio::test]
@@ -187,13 +212,35 @@ async fn the_oldest_edit_records_are_pruned_in_bounded_steps() {
         let edit = put(&format!("settings/config/K{n}"), b"1", Expect::Absent);
         session.write(&[edit], &draft(&format!("{n}")), |_, _| {}).await.unwrap();
     }
-    let mut removed = Vec::new();
+    let (mut removed, mut pruner) = (Vec::new(), Pruner::default());
     for _ in 0..3 {
-        removed.push(session.prune_edits(3).await.unwrap());
+        removed.push(pruner.prune(&session, 3, Zxid(i64::MAX)).await.unwrap());
     }
     assert_eq!(removed, [4, 3, 0]);
     let left: Vec<String> = edits(&session).await.into_iter().map(|edit| edit.message).collect();
     assert_eq!(left, ["7", "8", "9"]);
+}
+
+#[tokio::test]
+async fn edit_records_are_pruned_by_when_they_were_made_and_only_those_on_record() {
+    let session = environment("prune-order").await;
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    let mut made = Vec::new();
+    // The writers' clocks differ.
+    for name in ["C", "A", "D", "B"] {
+        let stat = session.client().create(&format!("/edits/{name}"), b"", &options).await.unwrap().0;
+        made.push(Zxid(stat.czxid));
+    }
+    let mut pruner = Pruner::default();
+    assert_eq!(pruner.prune(&session, 1, made[0]).await.unwrap(), 1);
+    let left = async || {
+        let mut left = session.client().list_children("/edits").await.unwrap();
+        left.sort();
+        left
+    };
+    assert_eq!(left().await, ["A", "B", "D"], "only the first was on record");
+    assert_eq!(pruner.prune(&session, 1, made[3]).await.unwrap(), 2);
+    assert_eq!(left().await, ["B"], "the newest is the one that was made last");
 }
 
 #[tokio::test]
