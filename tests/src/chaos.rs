@@ -70,6 +70,8 @@ async fn kill_loop(metadata: Metadata) {
     pipeline.await_equal().await;
     let evidence = Evidence::gather(&pipeline, std::mem::take(&mut writer.journal)).await;
     report(&evidence, &kills, writer.troubles, tormented, began.elapsed());
+    let missing = kills.missing();
+    assert!(missing.is_empty(), "SEED={seed}: this run has not done {missing:?}");
     let violations = check(&evidence);
     assert!(violations.is_empty(), "SEED={seed}: {violations:#?}\n{}", stories(&evidence, &violations));
 }
@@ -80,6 +82,7 @@ fn options() -> Options {
         .set("deletes.guard_count", 1_000_000)
         .set("zookeeper.canary_every", "500ms")
         .set("zookeeper.canary_within", "1s")
+        .set("watcher.checkpoint_every", "1s")
 }
 
 fn from_environment(name: &str, default: u64) -> u64 {
@@ -88,7 +91,7 @@ fn from_environment(name: &str, default: u64) -> u64 {
 
 fn report(evidence: &Evidence, kills: &Kills, troubles: usize, tormented: Duration, all: Duration) {
     println!(
-        "{} kills ({} workers, {} at fail points, {} ZooKeeper; {} zombies, {} stops of ZooKeeper) in {tormented:.1?}; \
+        "{} kills ({} workers, {} at fail points, {} ZooKeeper; {} zombies, {} stops of ZooKeeper, {} requests) in {tormented:.1?}; \
          {} writes ({troubles} in trouble), {} deliveries ({} again, {} resyncs), {} outcomes, {} effects; all in {all:.1?}",
         kills.dead(),
         kills.killed.get(),
@@ -96,6 +99,7 @@ fn report(evidence: &Evidence, kills: &Kills, troubles: usize, tormented: Durati
         kills.zookeeper.get(),
         kills.zombies.get(),
         kills.stops.get(),
+        kills.requests.get(),
         evidence.journal.len(),
         evidence.deliveries.len(),
         evidence.deliveries.len() - evidence.deliveries.iter().collect::<BTreeSet<_>>().len(),

@@ -44,6 +44,13 @@ const NEVER_USED: &[(&str, &[&str])] = &[
 /// The applier's modules that may name a transaction.
 const TRANSACTING: &[&str] = &["observe", "transact", "ledger", "outbox"];
 
+/// What waits for time and for nothing else.
+const SLEEPS: &[&str] =
+    &["time::sleep(", "thread::sleep(", " sleep(", "sleep_until(", "sleep_ms(", "park_timeout("];
+/// The same in other words, and the one place that may.
+const PASSING: &str = ", std::future::pending";
+const FAULT_INJECTOR: &str = "tests/src/chaos/torment.rs";
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root").to_path_buf()
 }
@@ -157,6 +164,36 @@ fn nothing_is_allowed_ignored_or_left_to_do() {
             }
         }
     }
+}
+
+/// A test awaits a state with a deadline. The one exception lets time pass on purpose: the fault injector of the kill
+/// loops, and it does so without a sleep.
+#[test]
+fn no_test_sleeps() {
+    let mut tests = 0;
+    for file in ["crates", "tests"].iter().flat_map(|folder| rust_files(&root().join(folder))) {
+        let text = code(&file);
+        let inside =
+            file.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs")));
+        // Below `src`, what stands under `#[cfg(test)]` is at the end of its file.
+        let test = if inside {
+            Some(text.as_str())
+        } else {
+            text.split_once("#[cfg(test)]\nmod ").map(|(_, test)| test)
+        };
+        if file.ends_with("tests/src/tidy.rs") {
+            continue;
+        }
+        let Some(test) = test else { continue };
+        tests += 1;
+        for banned in SLEEPS {
+            assert!(!test.contains(banned), "{} has `{banned}` in a test: await the state", file.display());
+        }
+        let passes = test.contains(PASSING);
+        let may = file.ends_with(FAULT_INJECTOR);
+        assert!(!passes || may, "{} lets time pass: only {FAULT_INJECTOR} may", file.display());
+    }
+    assert!(tests > 50, "only {tests} files with tests were found");
 }
 
 fn names(text: &str, word: &str) -> bool {

@@ -1,6 +1,7 @@
 //! The fault injector: kills and stops processes at random, and starts them again.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ const POINTS: [(Role, &[&str]); 3] = [
     ),
 ];
 
+/// For a worker to reach its fail point, ZooKeeper's own faults included.
+const DIES_WITHIN: Duration = Duration::from_secs(60);
+
 /// What was done, for the report.
 #[derive(Debug, Default)]
 pub(crate) struct Kills {
@@ -51,6 +55,19 @@ pub(crate) struct Kills {
     pub(crate) zookeeper: Cell<u32>,
     /// SIGSTOP of ZooKeeper.
     pub(crate) stops: Cell<u32>,
+    /// Resyncs asked for.
+    pub(crate) requests: Cell<u32>,
+    /// The fail points that somebody died at.
+    points: RefCell<BTreeSet<&'static str>>,
+    /// What was done to each role, by its command.
+    roles: RefCell<BTreeSet<(&'static str, Fate)>>,
+}
+
+/// What may be done to a worker besides a fail point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    Killed,
+    Stopped,
 }
 
 impl Kills {
@@ -66,6 +83,33 @@ impl Kills {
 
     fn are_enough(&self) -> bool {
         self.dead() >= self.wanted
+    }
+
+    /// What was never done, although every run is to do it.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let (points, roles) = (self.points.borrow(), self.roles.borrow());
+        let mut missing = Vec::new();
+        for (role, its) in POINTS {
+            missing.extend(
+                its.iter()
+                    .filter(|point| !points.contains(*point))
+                    .map(|point| format!("a death at {point}")),
+            );
+            for fate in [Fate::Killed, Fate::Stopped] {
+                if !roles.contains(&(role.command(), fate)) {
+                    missing.push(format!("{fate:?} {}", role.command()));
+                }
+            }
+        }
+        let servers =
+            [("a kill", &self.zookeeper), ("a stop", &self.stops), ("a resync on request", &self.requests)];
+        missing.extend(
+            servers
+                .iter()
+                .filter(|(_, count)| count.get() == 0)
+                .map(|(what, _)| format!("{what} of ZooKeeper")),
+        );
+        missing
     }
 }
 
@@ -83,14 +127,21 @@ async fn pass(time: Duration) {
     let _ = timeout(time, std::future::pending::<()>()).await;
 }
 
-/// Runs one role, life after life.
+/// Runs one role, life after life: first one for each of its fail points, then a kill and a stop, then as chance has it.
 pub(crate) async fn torment(launcher: &Launcher, role: Role, kills: &Kills, seed: u64) {
     let mut chance = StdRng::seed_from_u64(seed);
     let points = POINTS.iter().find(|(its, _)| *its == role).expect("a role with fail points").1;
+    for point in points {
+        let mut worker = launcher.spawn(role, &[("SETKEEPER_FAIL", &format!("{point}:1"))]);
+        worker.abort(DIES_WITHIN).await;
+        count(&kills.failed);
+        kills.points.borrow_mut().insert(point);
+    }
     let mut zombie: Option<Worker> = None;
-    while !kills.are_enough() {
+    let mut fates = vec![Fate::Killed, Fate::Stopped];
+    while !kills.are_enough() || !fates.is_empty() || zombie.is_some() {
         let fail = match chance.random_range(0..10) {
-            0..4 => {
+            0..4 if fates.is_empty() => {
                 let point = points[chance.random_range(0..points.len())];
                 format!("{point}:{}", [0.05, 0.3, 1.0][chance.random_range(0..3)])
             }
@@ -106,26 +157,41 @@ pub(crate) async fn torment(launcher: &Launcher, role: Role, kills: &Kills, seed
             old.kill().await;
             count(&kills.killed);
         }
+        let by_chance = if chance.random_bool(0.15) { Fate::Stopped } else { Fate::Killed };
         match worker.end(life).await {
             Some(status) => {
                 let at_its_point = !fail.is_empty() && status.signal() == Some(Signal::ABORT.as_raw());
                 assert!(at_its_point, "`{}` ended by itself: {status}; fail point `{fail}`", role.command());
                 count(&kills.failed);
             }
-            None if chance.random_bool(0.15) => {
-                worker.signal(Signal::STOP);
-                count(&kills.zombies);
-                zombie = Some(worker);
-            }
             None => {
-                worker.kill().await;
-                count(&kills.killed);
+                let fate = fates.pop().unwrap_or(by_chance);
+                kills.roles.borrow_mut().insert((role.command(), fate));
+                match fate {
+                    Fate::Stopped => {
+                        worker.signal(Signal::STOP);
+                        count(&kills.zombies);
+                        zombie = Some(worker);
+                    }
+                    Fate::Killed => {
+                        worker.kill().await;
+                        count(&kills.killed);
+                    }
+                }
             }
         }
     }
 }
 
-/// Kills, stops and restarts ZooKeeper until the workers have died often enough.
+/// What is done to ZooKeeper.
+enum Fault {
+    Kill,
+    Stop,
+    Resync,
+}
+
+/// Kills, stops and restarts ZooKeeper until the workers have died often enough, and asks for a resync now and then; each
+/// once at the least.
 pub(crate) async fn torment_zookeeper(
     zookeeper: &mut Zookeeper,
     kills: &Kills,
@@ -133,19 +199,33 @@ pub(crate) async fn torment_zookeeper(
     end: &CancellationToken,
 ) {
     let mut chance = StdRng::seed_from_u64(seed);
+    let mut first = vec![Fault::Kill, Fault::Stop, Fault::Resync];
     loop {
         let calm = between(&mut chance, 1_500, 6_000);
-        if timeout(calm, end.cancelled()).await.is_ok() {
+        if timeout(calm, end.cancelled()).await.is_ok() && first.is_empty() {
             return;
         }
-        if chance.random_bool(0.5) {
-            zookeeper.restart().await.expect("zookeeper starts");
-            count(&kills.zookeeper);
-        } else {
-            zookeeper.stop_process().expect("zookeeper runs");
-            pass(between(&mut chance, 100, 2_500)).await;
-            zookeeper.cont().expect("zookeeper runs");
-            count(&kills.stops);
+        let by_chance = match chance.random_range(0..9) {
+            0..4 => Fault::Kill,
+            4..8 => Fault::Stop,
+            _ => Fault::Resync,
+        };
+        match first.pop().unwrap_or(by_chance) {
+            Fault::Kill => {
+                zookeeper.restart().await.expect("zookeeper starts");
+                count(&kills.zookeeper);
+            }
+            Fault::Stop => {
+                zookeeper.stop_process().expect("zookeeper runs");
+                pass(between(&mut chance, 100, 2_500)).await;
+                zookeeper.cont().expect("zookeeper runs");
+                count(&kills.stops);
+            }
+            Fault::Resync => {
+                let session = crate::pipeline::connect(&zookeeper.connect()).await;
+                session.request_resync("the kill loop").await.expect("a request");
+                count(&kills.requests);
+            }
         }
     }
 }
