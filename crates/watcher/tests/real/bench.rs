@@ -113,9 +113,7 @@ impl Bench {
 
     /// Begins a term at this address.
     pub(crate) async fn watch_at(&mut self, address: &str) -> Running {
-        self.terms += 1;
-        let session = connect(address).await;
-        self.watch_as(session, self.terms)
+        self.watch_in(connect(address).await)
     }
 
     /// Begins a term under the lock znode of an election.
@@ -125,6 +123,12 @@ impl Bench {
         session.client().mkdir("/workers/watcher", &persistent()).await.expect("a folder");
         let lock = session.client().create("/workers/watcher/n-", b"", &options).await.expect("a lock");
         self.watch_as(session, lock.0.czxid)
+    }
+
+    /// Begins a term in this session.
+    pub(crate) fn watch_in(&mut self, session: zk::Session) -> Running {
+        self.terms += 1;
+        self.watch_as(session, self.terms)
     }
 
     fn watch_as(&self, session: zk::Session, czxid: i64) -> Running {

@@ -1,4 +1,4 @@
-//! A seeded run of writes under cut connections, killed watchers and a killed server.
+//! A seeded run of writes under cut connections, killed watchers, a killed server and a full queue, with resyncs on request.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -7,6 +7,7 @@ use change::{Op, Record, ZnodePath};
 use watcher::Phase;
 
 use super::bench::{Bench, chart};
+use super::faults::relieve;
 use super::proxy::Proxy;
 
 /// xorshift64*: the same run for the same seed.
@@ -92,11 +93,13 @@ pub(crate) async fn write(bench: &mut Bench, random: &mut Random, done: &mut Don
 #[tokio::test(flavor = "multi_thread")]
 async fn under_faults_all_edits_are_on_record_once_and_only_real_deletes_are() {
     let (mut random, mut done) = (Random::seeded(), Done::default());
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::with_queue(|queue| queue.max_records = 60).await;
     let proxy = Proxy::start(bench.zookeeper.connect()).await;
     let supervised = bench.supervise(&proxy.address());
     supervised.reach(Phase::Streaming).await;
+    let mut full = 0;
     for step in 0..600 {
+        full += u32::from(supervised.stats.state.borrow().state == Phase::Full);
         match random.below(60) {
             0 => proxy.cut(),
             1 | 2 => proxy.mend(),
@@ -107,7 +110,14 @@ async fn under_faults_all_edits_are_on_record_once_and_only_real_deletes_are() {
             }
             6 => {
                 proxy.mend();
-                supervised.reach(Phase::Streaming).await;
+                relieve(&mut bench, &supervised.stats).await;
+            }
+            7 => {
+                bench.until_end().await;
+                bench.trim().await;
+            }
+            8 if random.below(3) == 0 => {
+                bench.writer.request_resync("a test").await.expect("a request");
             }
             _ => write(&mut bench, &mut random, &mut done, step).await,
         }
@@ -115,7 +125,9 @@ async fn under_faults_all_edits_are_on_record_once_and_only_real_deletes_are() {
     proxy.mend();
     // The last on record, whichever way the others come: an edit's record may hold later versions of its paths.
     bench.put("last", "1").await;
+    relieve(&mut bench, &supervised.stats).await;
     bench.until_equal().await;
+    assert!(full > 0, "the queue was never full");
     let misses = supervised.stats.silent_misses.load(Ordering::Relaxed);
     assert_eq!(misses, 0, "silent misses");
     supervised.stop().await;

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use change::{Fence, Record};
-use watcher::{Error, Phase};
+use watcher::{Error, Phase, Stats};
 
 use zookeeper_client::{Acl, AuthId, Permission};
 
-use super::bench::{Bench, Running, WITHIN};
+use super::bench::{Bench, WITHIN, connect};
 use super::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,9 +201,34 @@ async fn a_delete_that_a_full_queue_did_not_take_is_found_by_the_next_term() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_has_died_in_silence_is_noticed_and_set_again() {
+    let mut bench = Bench::start().await;
+    bench.config.canary_within = Duration::from_millis(500);
+    let session = connect(&bench.zookeeper.connect()).await;
+    let client = session.client().clone();
+    let running = bench.watch_in(session);
+    running.reach(Phase::Streaming).await;
+    bench.put("a", "1").await;
+    bench.until_equal().await;
+    // ZooKeeper 3.8 has one mode a path and session: another one takes the recursive watch's place (ZOOKEEPER-4466).
+    let (_, _other) = client.check_and_watch_stat("/").await.expect("a watch");
+    bench.put("a", "2").await;
+    bench.delete("a").await;
+    bench.put("b", "1").await;
+    bench.until_equal().await;
+    assert!(running.stats.silent_canaries.load(Ordering::Relaxed) > 0, "the watch has not died");
+    running.reach(Phase::Streaming).await;
+    let silent = running.stats.silent_canaries.load(Ordering::Relaxed);
+    bench.put("b", "2").await;
+    bench.until_equal().await;
+    assert_eq!(running.stats.silent_canaries.load(Ordering::Relaxed), silent, "it is set again");
+    running.stop().await;
+}
+
 /// Reads and trims until the term at hand has nothing to wait for any more.
-async fn relieve(bench: &mut Bench, running: &Running) {
-    let mut states = running.stats.state.subscribe();
+pub(crate) async fn relieve(bench: &mut Bench, stats: &Stats) {
+    let mut states = stats.state.subscribe();
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     let relieved = tokio::time::timeout(WITHIN, async {
         loop {
@@ -230,7 +255,7 @@ async fn a_tree_larger_than_the_queue_is_sent_while_it_is_trimmed() {
     running.reach(Phase::Full).await;
     bench.put("c00", "2").await;
     bench.delete("c01").await;
-    relieve(&mut bench, &running).await;
+    relieve(&mut bench, &running.stats).await;
     bench.until_equal().await;
     assert_eq!(bench.tree.nodes().len(), 39);
     running.stop().await;
@@ -255,7 +280,7 @@ async fn a_term_begins_although_the_last_one_died_in_a_full_queue_without_a_chec
     let running = bench.watch().await;
     running.reach(Phase::Full).await;
     bench.delete("c00").await;
-    relieve(&mut bench, &running).await;
+    relieve(&mut bench, &running.stats).await;
     bench.until_equal().await;
     assert_eq!(bench.tree.nodes().len(), 19);
     running.stop().await;
