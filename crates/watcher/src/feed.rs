@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use change::{Millis, Record, Tree, ZnodePath, Zxid};
 
 use crate::seen::Reply;
-use crate::stream::{Answer, Counts, Read, Stream, What};
+use crate::stream::{Answer, Counts, Owed, Read, Stream, What};
 
 /// Below the environment's root.
 pub(crate) const CANARY: &str = "/workers/watcher/canary";
@@ -28,8 +28,9 @@ pub(crate) enum Input {
     Answer(Answer),
     /// The canary's write was confirmed.
     Beaten(Zxid),
-    /// Watch, snapshot and reconciliation are done; the stream goes on after this transaction.
-    Rebuilt(Zxid),
+    /// Watch, snapshot and reconciliation are done; the stream goes on after this transaction, and these deletes belong
+    /// to what it brings.
+    Rebuilt(Zxid, Vec<Owed>),
     /// Time went by.
     Time,
 }
@@ -203,8 +204,8 @@ impl Feed {
             (State::Broken { .. }, Input::Connection(Connection::Back)) => {
                 vec![Output::Rebuild(Why::Reconnect)]
             }
-            (_, Input::Rebuilt(high)) => {
-                self.state = self.streaming(high, now);
+            (_, Input::Rebuilt(high, owed)) => {
+                self.state = self.streaming(high, owed, now);
                 Vec::new()
             }
             (State::Broken { since }, Input::Time) => {
@@ -244,14 +245,15 @@ impl Feed {
         std::iter::from_fn(|| streaming.stream.ask()).collect()
     }
 
-    fn streaming(&self, high: Zxid, now: Now) -> State {
+    fn streaming(&self, high: Zxid, owed: Vec<Owed>, now: Now) -> State {
         State::Streaming(Box::new(Streaming {
             stream: Stream::new(
                 high,
                 self.bounds.reads_in_flight,
                 self.bounds.batch_max,
                 self.bounds.deletes_max,
-            ),
+            )
+            .owing(owed),
             beat: Beat::Due(now.monotonic),
             reconcile_at: now.monotonic + self.bounds.reconcile_every,
         }))

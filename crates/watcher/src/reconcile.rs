@@ -8,6 +8,7 @@ use change::{
 use uuid::Uuid;
 
 use crate::seen::{Behind, ByEdit, Relation, Seen, SeenEdit, delete, put, relate};
+use crate::stream::Owed;
 
 /// All that stands below the watched roots.
 #[derive(Debug, Default)]
@@ -27,6 +28,8 @@ pub(crate) struct Gap {
     pub(crate) born: BTreeSet<ZnodePath>,
     /// Lives on record that have ended: at these paths stands nothing, or a later life.
     pub(crate) ended: BTreeMap<ZnodePath, Node>,
+    /// Paths whose delete the stream has an event of.
+    pub(crate) deleted_later: BTreeSet<ZnodePath>,
     /// Versions between the two that nobody read.
     pub(crate) missed_versions: u64,
 }
@@ -59,7 +62,7 @@ pub(crate) struct Cut {
 /// [`Behind`] if a live znode is behind the record: then this is another history and nothing in it is a delete.
 pub(crate) fn compare(known: &Tree, live: &Live, cut: &Cut) -> Result<Gap, Behind> {
     let standing = live.nodes.iter().map(|(path, seen)| (path.clone(), seen.node)).collect();
-    let mut gap = Gap::default();
+    let mut gap = Gap { deleted_later: cut.deleted_later.clone(), ..Gap::default() };
     for (path, difference) in Tree::between(known, &Tree::new(standing)) {
         let node = match difference {
             Difference::Deleted(node) => {
@@ -122,17 +125,27 @@ struct Group<'a> {
     puts: BTreeSet<&'a ZnodePath>,
 }
 
+/// What closes a gap.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    /// Ascending by zxid.
+    pub(crate) txns: Vec<Txn>,
+    /// Deletes that belong to what the stream is about to bring.
+    pub(crate) owed: Vec<Owed>,
+}
+
 /// The Txns that close the gap, ascending by zxid: `edits` are those that are not on record yet, ascending, and
 /// `gap.ended` holds confirmed paths only.
 ///
 /// Each edit becomes a Txn of all that it lists, as in the stream; only the deletes of one whose put was moved on travel
 /// with the put that stands. Deletes that no edit lists come last, together with the lives that began meanwhile (so that
 /// the applier can see a move), unless that would be too large.
-pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, limits: Limits) -> Vec<Txn> {
+pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, limits: Limits) -> Closed {
     let mut groups: BTreeMap<Zxid, Group<'_>> = BTreeMap::new();
     let mut ended = gap.ended.clone();
     let homes = homes(live, gap, edits);
     let mut moved: BTreeMap<Zxid, Vec<Change>> = BTreeMap::new();
+    let mut owed = Vec::new();
     for (edit, home) in edits.iter().zip(&homes) {
         let group = groups.entry(edit.zxid).or_default();
         group.edit = Some(edit);
@@ -152,9 +165,17 @@ pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, 
                     let change = node.map(|node| delete(&listed.path, &node, ByEdit::No));
                     moved.entry(*zxid).or_default().extend(change);
                 }
+                (EditOp::Delete, _, Home::Later(until)) => {
+                    let node = ended.remove(&listed.path);
+                    owed.extend(node.map(|node| Owed {
+                        until: until.clone(),
+                        ends: vec![delete(&listed.path, &node, ByEdit::No)],
+                    }));
+                }
             }
         }
-        group.changes.extend(moved.remove(&edit.zxid).into_iter().flatten());
+        // A delete stands before the put of a later life at its path.
+        group.changes.splice(0..0, moved.remove(&edit.zxid).into_iter().flatten());
     }
     for path in &gap.puts {
         let Some(seen) = live.nodes.get(path) else { continue };
@@ -171,7 +192,7 @@ pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, 
         last.into_iter()
             .map(|changes| txn(moment.upper, Group { changes, ..Group::default() }, live, moment)),
     );
-    txns
+    Closed { txns, owed }
 }
 
 /// Whether what the edit put somewhere, or a later version of it, stands there.
@@ -180,7 +201,7 @@ fn stands(edit: &SeenEdit, seen: &Seen) -> bool {
 }
 
 /// Which record the deletes of an edit travel in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Home {
     /// The edit's own.
     Own,
@@ -188,6 +209,21 @@ enum Home {
     Edit(Zxid),
     /// The last one.
     Last,
+    /// One that the stream brings, when these paths have ended.
+    Later(BTreeSet<ZnodePath>),
+}
+
+impl Home {
+    /// The later of two.
+    fn further(one: Option<Home>, other: Option<Home>) -> Option<Home> {
+        match (one, other) {
+            (Some(Home::Later(mut one)), Some(Home::Later(other))) => {
+                one.extend(other);
+                Some(Home::Later(one))
+            }
+            (one, other) => one.max(other),
+        }
+    }
 }
 
 /// The home of each edit's deletes. An edit that moved something to where it was moved on from has nothing to put: its
@@ -206,14 +242,18 @@ fn homes(live: &Live, gap: &Gap, edits: &[SeenEdit]) -> Vec<Home> {
             if live.nodes.get(&listed.path).is_some_and(|seen| stands(edit, seen)) {
                 own = true;
             } else {
-                let unlisted = has_strangers.then_some(Home::Last);
-                onward = onward.max(behind.get(&listed.path).copied().unwrap_or(unlisted));
+                let unlisted = if gap.deleted_later.contains(&listed.path) {
+                    Some(Home::Later([listed.path.clone()].into()))
+                } else {
+                    has_strangers.then_some(Home::Last)
+                };
+                onward = Home::further(onward, behind.get(&listed.path).cloned().unwrap_or(unlisted));
             }
         }
-        homes.push(onward.unwrap_or(Home::Own));
+        homes.push(onward.clone().unwrap_or(Home::Own));
         let arrived = onward.or(own.then_some(Home::Edit(edit.zxid)));
         for listed in edit.edit.changes.iter().filter(|listed| listed.op == EditOp::Delete) {
-            behind.insert(&listed.path, arrived);
+            behind.insert(&listed.path, arrived.clone());
         }
     }
     homes.reverse();
@@ -277,9 +317,11 @@ pub(crate) fn resync(
         puts: live.nodes.keys().cloned().collect(),
         born: gap.born.clone(),
         ended: gap.ended.clone(),
+        // What is left over is what the end deletes.
+        deleted_later: BTreeSet::new(),
         missed_versions: 0,
     };
-    let txns = close(live, &all, edits, Moment { resync: Some(id), ..moment }, limits);
+    let Closed { txns, owed: _ } = close(live, &all, edits, Moment { resync: Some(id), ..moment }, limits);
     let count = live.nodes.len() as u64;
     let end = ResyncEnd { id, seen: moment.now, count, unreadable: live.unreadable.clone() };
     let begin = Record::ResyncBegin(ResyncBegin { id, seen: moment.now });

@@ -89,12 +89,12 @@ pub(crate) struct Stream {
 
 /// Deletes beside puts that were gone before they could be read. What was moved may have been moved on, so they travel
 /// with the end of where it was last: in a record of their own they would be no move but the end of the rows.
-#[derive(Debug)]
-struct Owed {
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Owed {
     /// The paths at which the puts stood; an event of the end of each is still waiting.
-    until: BTreeSet<ZnodePath>,
+    pub(crate) until: BTreeSet<ZnodePath>,
     /// The deletes.
-    ends: Vec<Change>,
+    pub(crate) ends: Vec<Change>,
 }
 
 impl Stream {
@@ -115,6 +115,12 @@ impl Stream {
             deletes_max: deletes_max.max(batch_max),
             counts: Counts::default(),
         }
+    }
+
+    /// Takes over deletes that belong to what is about to come.
+    pub(crate) fn owing(mut self, owed: Vec<Owed>) -> Stream {
+        self.owed = owed;
+        self
     }
 
     /// Takes in an event; `zxid` where the server tells it (3.9 on).
@@ -267,9 +273,9 @@ impl Stream {
             let (slots, rest) = later.batch.split_at(gathered.slots);
             at += gathered.slots;
             let mut txn = Txn { seen: sink.now, ..gathered.txn };
-            for slot in slots {
-                txn.changes.extend(sink.pay(slot));
-            }
+            // A delete stands before the put of a later life at its path.
+            let paid: Vec<Change> = slots.iter().flat_map(|slot| sink.pay(slot)).collect();
+            txn.changes.splice(0..0, paid);
             sink.owe(&mut txn, gathered.gone, Later { batch: rest, queue: &self.slots });
             self.high = self.high.max(txn.zxid);
             sink.push(txn);

@@ -33,7 +33,7 @@ impl Bench {
 
     fn streaming() -> Bench {
         let mut bench = Bench::new();
-        assert_eq!(bench.step(Input::Rebuilt(Zxid(10))), []);
+        assert_eq!(bench.step(Input::Rebuilt(Zxid(10), vec![])), []);
         bench
     }
 
@@ -85,7 +85,7 @@ fn nothing_is_read_until_the_stream_is_built_again_after_a_reconnect() {
     assert_eq!(bench.event("/assets/m/charts/a", Kind::Deleted), []);
     assert_eq!(bench.feed.reads(), []);
     assert_eq!(bench.step(Input::Connection(Connection::Back)), [Output::Rebuild(Why::Reconnect)]);
-    bench.step(Input::Rebuilt(Zxid(20)));
+    bench.step(Input::Rebuilt(Zxid(20), vec![]));
     assert_eq!(bench.put().len(), 1);
 }
 

@@ -85,7 +85,8 @@ fn check(known: &str, standing: &str, edits: &str, limit: usize, expected: Expec
     let gap = compare(&known, &live, &late()).expect("no other history");
     let edits: Vec<SeenEdit> = edits.lines().map(edit).collect();
     let limits = Limits { changes: limit, bytes: 1_000 };
-    let txns = close(&live, &gap, &edits, MOMENT, limits);
+    let Closed { txns, owed } = close(&live, &gap, &edits, MOMENT, limits);
+    assert_eq!(owed, []);
     expected.assert_eq(&txns.iter().map(print).collect::<String>());
     txns.into_iter().for_each(|txn| known.fold(&Record::Txn(txn)));
     assert_eq!(known, tree(standing), "the record equals what stands");
@@ -263,9 +264,9 @@ fn what_was_moved_twice_meanwhile_is_deleted_where_it_is_put_at_last() {
         edits,
         10,
         expect![[r#"
-        7 e1: 
-        8 e2: put c 8.0@8 by edit, del a 1
-    "#]],
+            7 e1: 
+            8 e2: del a 1, put c 8.0@8 by edit
+        "#]],
     );
     check(
         "a 1.0@1",
@@ -273,10 +274,10 @@ fn what_was_moved_twice_meanwhile_is_deleted_where_it_is_put_at_last() {
         &format!("{edits}\ne3@9 put d del c"),
         10,
         expect![[r#"
-        7 e1: 
-        8 e2: 
-        9 e3: put d 9.0@9 by edit, del a 1
-    "#]],
+            7 e1: 
+            8 e2: 
+            9 e3: del a 1, put d 9.0@9 by edit
+        "#]],
     );
     // The second move is a stranger's.
     check(
@@ -299,10 +300,10 @@ fn a_move_whose_place_was_taken_by_another_one_ends_where_it_went_on_to() {
         "e1@7 put b del a\ne2@8 put c del b\ne3@9 put b del x",
         10,
         expect![[r#"
-        7 e1: 
-        8 e2: put c 8.0@8 by edit, del a 1
-        9 e3: put b 9.0@9 by edit, del x 2 by edit
-    "#]],
+            7 e1: 
+            8 e2: del a 1, put c 8.0@8 by edit
+            9 e3: put b 9.0@9 by edit, del x 2 by edit
+        "#]],
     );
 }
 
@@ -328,4 +329,19 @@ fn a_delete_stays_with_its_edit_if_what_the_edit_put_was_plainly_deleted_later()
         9: put x 1.1@9
     "#]],
     );
+}
+
+#[test]
+fn a_delete_of_what_is_moved_on_behind_the_cut_is_left_to_the_stream() {
+    for standing in ["c 12.0@12", "a 12.0@12"] {
+        let (standing, known) = (live(standing), tree("a 1.0@1"));
+        let cut = Cut { at: Zxid(8), deleted_later: [path("b")].into() };
+        let gap = compare(&known, &standing, &cut).expect("no other history");
+        let limits = Limits { changes: 10, bytes: 1_000 };
+        let closed = close(&standing, &gap, &[edit("e1@7 put b del a")], MOMENT, limits);
+        assert_eq!(closed.txns.iter().map(print).collect::<String>(), "7 e1: \n");
+        let a = *known.get(&path("a")).expect("a node");
+        let end = delete(&path("a"), &a, ByEdit::No);
+        assert_eq!(closed.owed, [Owed { until: [path("b")].into(), ends: vec![end] }]);
+    }
 }

@@ -5,9 +5,10 @@ use uuid::Uuid;
 
 use super::{Error, Halt, Term, clocks};
 use crate::feed::{Input, Why};
-use crate::reconcile::{self, Cut, Gap, Limits, Live, Moment};
+use crate::reconcile::{self, Closed, Cut, Gap, Limits, Live, Moment};
 use crate::seen::SeenEdit;
 use crate::stats::{Phase, add};
+use crate::stream::Owed;
 use crate::zookeeper::Trouble;
 
 /// Why a rebuild did not come to its end.
@@ -60,8 +61,8 @@ impl Term {
             Err(failed) => Err(failed),
         };
         match rebuilt {
-            Ok(Recorded::At(high)) => {
-                self.feed.step(Input::Rebuilt(high), &mut self.tree, clocks());
+            Ok(Recorded::At(high, owed)) => {
+                self.feed.step(Input::Rebuilt(high, owed), &mut self.tree, clocks());
                 self.phase(Phase::Streaming, reason(why)).await?;
                 Ok(None)
             }
@@ -83,8 +84,8 @@ impl Term {
 
 /// What came of recording what was found.
 enum Recorded {
-    /// The stream goes on from here.
-    At(Zxid),
+    /// The stream goes on from here, and these deletes belong to what it brings.
+    At(Zxid, Vec<Owed>),
     /// The events behind it were given up meanwhile.
     Late(Why),
 }
@@ -205,8 +206,10 @@ impl Term {
         let whole = self.log.known.is_whole(&live.unreadable) && requests.is_empty();
         let moment = Moment { now: clocks().wall, upper: at, resync: None };
         let limits = Limits { changes: self.config.coupled_changes, bytes: self.config.coupled_bytes };
+        let mut later = Vec::new();
         let records: Vec<Record> = if whole {
-            let txns = reconcile::close(&live, &gap, &edits, moment, limits);
+            let Closed { txns, owed } = reconcile::close(&live, &gap, &edits, moment, limits);
+            later = owed;
             txns.into_iter().map(Record::Txn).collect()
         } else {
             self.phase(Phase::Resyncing, reason(why)).await?;
@@ -230,7 +233,7 @@ impl Term {
             tracing::warn!(%trouble, "a request for a resync stays behind; the next term will serve it again");
             self.trouble = Some(trouble);
         }
-        Ok(late.map_or(Recorded::At(at), Recorded::Late))
+        Ok(late.map_or(Recorded::At(at, later), Recorded::Late))
     }
 
     fn count(&self, live: &Live, gap: &Gap) {

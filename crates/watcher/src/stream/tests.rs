@@ -394,7 +394,7 @@ fn what_is_moved_twice_before_it_is_read_is_deleted_where_it_is_put_at_last() {
          is e1@10 put b del a \n gone \n gone \n is e2@11 put c del b \n 11.0@11 \n gone",
         expect![[r#"
             10 e1: 
-            11 e2: put c 11.0@11 by edit, del a 1
+            11 e2: del a 1, put c 11.0@11 by edit
         "#]],
     );
     // The edit that moves it on is not read yet when the first one is judged.
@@ -403,7 +403,7 @@ fn what_is_moved_twice_before_it_is_read_is_deleted_where_it_is_put_at_last() {
          gone \n gone \n is e2@11 put c del b \n gone \n 11.0@11",
         expect![[r#"
             10 e1: 
-            11 e2: put c 11.0@11 by edit, del a 1
+            11 e2: del a 1, put c 11.0@11 by edit
         "#]],
     );
     // The second move is a stranger's, in either order.
@@ -434,7 +434,7 @@ fn what_is_moved_thrice_before_it_is_read_is_deleted_where_it_is_put_at_last() {
         expect![[r#"
             10 e1: 
             11 e2: 
-            12 e3: put d 12.0@12 by edit, del a 1
+            12 e3: del a 1, put d 12.0@12 by edit
         "#]],
     );
 }
@@ -460,7 +460,7 @@ fn the_place_that_a_move_has_left_may_be_taken_by_another_one() {
          is e3@12 put b del x \n 12.0@12 \n gone",
         expect![[r#"
             10 e1: 
-            11 e2: put c 11.0@11 by edit, del a 1
+            11 e2: del a 1, put c 11.0@11 by edit
             12 e3: put b 12.0@12 by edit, del x 2 by edit
         "#]],
     );
@@ -510,7 +510,26 @@ fn what_a_stranger_moved_and_an_edit_moved_on_is_deleted_where_it_is_put_at_last
         "known a 1.0@1 \n new b \n del a \n edit e2 \n new c \n del b
          gone \n gone 10 \n is e2@11 put c del b \n 11.0@11 \n gone",
         expect![[r#"
-            11 e2: put c 11.0@11 by edit, del a 1
+            11 e2: del a 1, put c 11.0@11 by edit
         "#]],
     );
+}
+
+#[test]
+fn what_a_reconciliation_owes_travels_with_what_moved_it_on() {
+    let a = node("1.0@1");
+    let mut known = Tree::new([(path("a"), a)].into());
+    let owed = Owed { until: [path("b")].into(), ends: vec![delete(&path("a"), &a, ByEdit::No)] };
+    let mut stream = Stream::new(Zxid(8), 64, 512, 2_000).owing(vec![owed]);
+    stream.event(What::Edit("e2".to_owned()), None);
+    stream.event(What::Deleted(path("b")), None);
+    stream.event(What::Created(path("a")), None);
+    let found = |seen| Answer { reply: Reply::Found(seen), upper: None };
+    while stream.ask().is_some() {}
+    stream.answer(found(edit(&["e2@11", "put", "a", "del", "b"])));
+    stream.answer(Answer { reply: Reply::Gone, upper: None });
+    stream.answer(found(seen(node("11.0@11"), b"x")));
+    let records = stream.take(&mut known, Millis(5)).expect("no other history");
+    let printed: Vec<String> = records.iter().map(print).collect();
+    assert_eq!(printed, ["11 e2: del a 1, put a 11.0@11 by edit"]);
 }
