@@ -1,4 +1,4 @@
-//! Real servers for tests and for the demo: [`Zookeeper`], [`Postgres`], [`Superset`], [`Nginx`] and [`Haproxy`] as child
+//! Real servers for tests and for the demo: [`Zookeeper`], [`Postgres`], [`Superset`] and a [`Balancer`] (nginx, HAProxy) as child
 //! processes on free loopback ports, each in a folder of its own. Nothing here knows setkeeper.
 //!
 //! `deploy/setup.sh --with-superset` installs what is started here; an error says so where something is missing.
@@ -13,10 +13,9 @@
 //! # Assumptions
 //! - Linux with the Debian 12 packages. As root, PostgreSQL runs as the user `postgres`, since it refuses root.
 
+pub mod balancer;
 mod error;
 mod folder;
-pub mod haproxy;
-pub mod nginx;
 mod port;
 pub mod postgres;
 mod process;
@@ -24,9 +23,8 @@ mod run;
 pub mod superset;
 pub mod zookeeper;
 
+pub use balancer::Balancer;
 pub use error::Error;
-pub use haproxy::Haproxy;
-pub use nginx::Nginx;
 pub use postgres::Postgres;
 pub use process::Detached;
 pub use superset::Superset;

@@ -5,10 +5,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use testbed::balancer::{self, Program};
 use testbed::superset::{ADMIN, ADMIN_PASSWORD, Metadata, Token};
-use testbed::{
-    Error, Haproxy, Nginx, Postgres, Superset, Zookeeper, haproxy, nginx, postgres, superset, zookeeper,
-};
+use testbed::{Balancer, Error, Postgres, Superset, Zookeeper, postgres, superset, zookeeper};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 const HOLD: &str = "TESTBED_HOLD";
@@ -286,17 +285,8 @@ async fn nginx_reads_its_configuration_anew() {
     let say = |word: &str| {
         std::fs::write(inner.join("word.conf"), format!("map $uri $word {{ default {word}; }}\n")).unwrap();
     };
-    say("one");
     let server = "location / { return 200 $word; }".to_owned();
-    let options = nginx::Options { dir: Some(folder.path().to_owned()), server, ..Default::default() };
-    let server = Nginx::start(options).await.unwrap();
-    assert_eq!(page(&server.url()).await, "one");
-    say("two");
-    server.reload().unwrap();
-    until("the new word is served", async || page(&server.url()).await == "two").await;
-    let pid = server.pid().unwrap();
-    drop(server);
-    assert!(!runs(pid));
+    reads_anew(Program::Nginx { server }, folder.path(), say).await;
 }
 
 #[tokio::test]
@@ -310,14 +300,19 @@ async fn haproxy_reads_its_configuration_anew() {
         );
         std::fs::write(inner.join("word.cfg"), backend).unwrap();
     };
+    reads_anew(Program::Haproxy { backend: "superset".to_owned() }, folder.path(), say).await;
+}
+
+/// `say` writes what the balancer includes, which answers every request with that word.
+async fn reads_anew(program: Program, folder: &Path, say: impl Fn(&str)) {
     say("one");
-    let options = haproxy::Options { dir: Some(folder.path().to_owned()), ..Default::default() };
-    let server = Haproxy::start(options).await.unwrap();
+    let options = balancer::Options { dir: Some(folder.to_owned()), ..Default::default() };
+    let server = Balancer::start(program, options).await.expect("it starts");
     assert_eq!(page(&server.url()).await, "one");
     say("two");
-    server.reload().unwrap();
+    server.reload().expect("it runs");
     until("the new word is served", async || page(&server.url()).await == "two").await;
-    let pid = server.pid().unwrap();
+    let pid = server.pid().expect("it runs");
     drop(server);
     assert!(!runs(pid));
 }

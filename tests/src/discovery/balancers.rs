@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use testbed::{Haproxy, Nginx, haproxy, nginx};
+use testbed::Balancer;
+use testbed::balancer::{Options, Program};
 
 use super::fleet::{Backend, Fleet, Holder, until};
 
@@ -64,8 +65,8 @@ async fn nginx_stops_sending_to_whoever_dies() {
         "{status}"
     );
     let server = "location / { proxy_pass http://superset; }".to_owned();
-    let options = nginx::Options { dir: Some(fleet.at("nginx")), server, ..Default::default() };
-    let nginx = Nginx::start(options).await.expect("nginx starts");
+    let options = Options { dir: Some(fleet.at("nginx")), ..Default::default() };
+    let nginx = Balancer::start(Program::Nginx { server }, options).await.expect("nginx starts");
     fleet.stands("fresh").await;
     only(&nginx.url(), &["one", "two"]).await;
 
@@ -114,8 +115,9 @@ async fn haproxy_stops_sending_to_whoever_leaves() {
         if text.contains("server n2 127.0.0.1") { Ok(()) } else { Err(text) }
     })
     .await;
-    let options = haproxy::Options { dir: Some(fleet.at("haproxy")), ..Default::default() };
-    let haproxy = Haproxy::start(options).await.expect("haproxy starts");
+    let options = Options { dir: Some(fleet.at("haproxy")), ..Default::default() };
+    let program = Program::Haproxy { backend: "superset".to_owned() };
+    let haproxy = Balancer::start(program, options).await.expect("haproxy starts");
     fleet.put("haproxy/pid", &haproxy.pid().expect("it runs").to_string());
     fleet.stands("fresh").await;
     only(&haproxy.url(), &["one", "two"]).await;

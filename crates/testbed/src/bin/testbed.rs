@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use testbed::superset::{self, Metadata};
-use testbed::{Detached, Error, Nginx, Postgres, Superset, Zookeeper, nginx, postgres, zookeeper};
+use testbed::{Balancer, Detached, Error, Postgres, Superset, Zookeeper, balancer, postgres, zookeeper};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -74,12 +74,9 @@ async fn fleet(folder: &Path) -> Result<Vec<String>, Error> {
     std::fs::create_dir_all(&upstream).map_err(file)?;
     std::fs::write(upstream.join("superset.conf"), "upstream superset { server 127.0.0.1:9 down; }\n")
         .map_err(file)?;
-    let nginx = Nginx::start(nginx::Options {
-        dir: Some(folder.join("nginx")),
-        server: "location / { proxy_pass http://superset; proxy_set_header Host $http_host; }".to_owned(),
-        ..nginx::Options::default()
-    })
-    .await?;
+    let server = "location / { proxy_pass http://superset; proxy_set_header Host $http_host; }".to_owned();
+    let options = balancer::Options { dir: Some(folder.join("nginx")), ..balancer::Options::default() };
+    let nginx = Balancer::start(balancer::Program::Nginx { server }, options).await?;
     let ports = (zookeeper.port(), postgres.port(), first.port(), second.port(), nginx.port());
     Ok(vec![
         line("zookeeper", &zookeeper.detach()?, ports.0),
