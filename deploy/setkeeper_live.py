@@ -85,8 +85,15 @@ class _Live:
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             if seen != self._seen and self._lock.acquire(blocking=False):
                 try:
+                    try:
+                        self.state = self._read()
+                    except OSError:
+                        # It may pass, and the file is no other one then: the next call tries again.
+                        raise
+                    except Exception:
+                        self._seen = seen
+                        raise
                     self._seen = seen
-                    self.state = self._read()
                     self._told = None
                 finally:
                     self._lock.release()
@@ -117,7 +124,13 @@ class _Live:
         for key, value in state.values.items():
             default = _UNKNOWN if superset is None else getattr(superset, key, _ABSENT)
             before = namespace.get(key, default)
-            namespace[key] = _like(value, before)
+            try:
+                if key in _CODE:
+                    raise ValueError("Superset wants Python there")
+                namespace[key] = _like(value, before)
+            except Exception as error:  # pylint: disable=broad-except
+                self._refuse(key, error)
+                continue
             if key in state.live:
                 self._originals[key] = before
                 self._applied[key] = state.had["config/" + key]
@@ -133,14 +146,22 @@ class _Live:
             state = self.state
             for key in state.live:
                 if self._applied.get(key) != state.had["config/" + key]:
-                    before = self._originals.setdefault(key, app.config.get(key, _ABSENT))
-                    app.config[key] = _like(state.values[key], before)
+                    before = self._originals.get(key, app.config.get(key, _ABSENT))
+                    try:
+                        app.config[key] = _like(state.values[key], before)
+                    except Exception as error:  # pylint: disable=broad-except
+                        self._refuse(key, error)
+                        continue
+                    self._originals[key] = before
                     self._applied[key] = state.had["config/" + key]
             for key in [key for key in self._applied if key not in state.live]:
                 self._restore(app, key)
             app._setkeeper_live = state  # pylint: disable=protected-access
         finally:
             self._lock.release()
+
+    def _refuse(self, key, error):
+        self._tell("settings/config/%s is not taken over: %s; what stood there stands" % (key, error))
 
     def _restore(self, app, key):
         before = self._originals.pop(key)
@@ -176,19 +197,78 @@ def _started():
 
 
 def _like(value, before):
-    """A copy of `value` with the types that JSON lacks taken from what stood there."""
-    if isinstance(before, datetime.timedelta) and isinstance(value, (int, float)) and not isinstance(value, bool):
+    """A copy of `value` with the types that JSON lacks taken from what stood there.
+
+    Raises what says why `value` cannot stand there: a key of another type breaks every process that reads it.
+    """
+    if before is None or before is _ABSENT or before is _UNKNOWN:
+        return copy.deepcopy(value)
+    if isinstance(before, datetime.timedelta) and _is_number(value):
         return datetime.timedelta(seconds=value)
     if isinstance(before, (set, frozenset, tuple)) and isinstance(value, list):
-        try:
-            return type(before)(value)
-        except TypeError:
-            return copy.deepcopy(value)
+        return type(before)(copy.deepcopy(value))
     if isinstance(before, dict) and isinstance(value, dict):
         # The names in a dictionary of sets (functions that an engine must not run) may be new ones.
         other = next(iter(before.values()), None)
-        return {key: _like(each, before.get(key, other)) for key, each in value.items()}
-    return copy.deepcopy(value)
+        new = other if isinstance(other, (set, frozenset)) else None
+        return {key: _like_within(each, before.get(key, new)) for key, each in value.items()}
+    if isinstance(before, list) and isinstance(value, list):
+        if not _is_plain(before):
+            raise ValueError("what stands there holds Python that JSON cannot say")
+        return copy.deepcopy(value)
+    # No number, and no text, is null at times: Superset's own defaults are so. `True` is an `int` to Python.
+    is_scalar = isinstance(before, (int, float, str)) and not isinstance(before, bool)
+    if value is None and is_scalar:
+        return None
+    if isinstance(before, bool) or isinstance(value, bool):
+        fits = isinstance(before, bool) and isinstance(value, bool)
+    elif isinstance(before, float):
+        fits = _is_number(value)
+    else:
+        fits = is_scalar and isinstance(value, (int, str)) and isinstance(before, type(value))
+    if not fits:
+        raise ValueError("%s cannot take the place of %s" % (type(value).__name__, type(before).__name__))
+    return value
+
+
+def _like_within(value, before):
+    """Within a dictionary, plain data may take the place of plain data: `"*"` and `["*"]` may mean the same."""
+    try:
+        return _like(value, before)
+    except ValueError:
+        if isinstance(before, (bool, int, float, str, list)) and _is_plain(before):
+            return copy.deepcopy(value)
+        raise
+
+
+def _is_plain(value):
+    return not isinstance(value, list) or all(isinstance(each, _PLAIN) for each in value)
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+# What may stand in a list that JSON takes the place of.
+_PLAIN = (type(None), bool, int, float, str, list, tuple, dict)
+
+# Where Superset 6.1 has nothing and takes a function, a class or an object: no JSON is any of these.
+_CODE = frozenset(
+    (
+        "ADDITIONAL_MIDDLEWARE",
+        "BLUEPRINTS",
+        "CUSTOM_SECURITY_MANAGER",
+        "DATASET_HEALTH_CHECK",
+        "DB_CONNECTION_MUTATOR",
+        "DB_SQLA_URI_VALIDATOR",
+        "GUEST_TOKEN_VALIDATOR_HOOK",
+        "QUERY_LOGGER",
+        "RESULTS_BACKEND",
+        "SQLALCHEMY_CUSTOM_PASSWORD_STORE",
+        "USER_AGENT_FUNC",
+        "WEBDRIVER_AUTH_FUNC",
+    )
+)
 
 
 def _wrap_flags(live, before):

@@ -169,7 +169,87 @@ class LiveTest(unittest.TestCase):
         self.assertEqual(app.config["FUNCTIONS"], {"sqlite": {"a"}, "hive": {"b"}})
         self.assertEqual(app.config["SESSION"], datetime.timedelta(minutes=1))
         self.write(config={"FUNCTIONS": {"sqlite": [["no", "set"]]}})
-        self.assertEqual(self.pushed(app, "FUNCTIONS"), {"sqlite": [["no", "set"]]})
+        with self.assertLogs("setkeeper_live", "WARNING"):
+            self.assertEqual(self.pushed(app, "FUNCTIONS"), {"sqlite": {"a"}, "hive": {"b"}})
+
+    def test_a_value_of_another_type_is_refused_alone_and_what_stood_stands(self):
+        def mutator(sql):
+            return sql
+
+        own = {
+            "SQL_QUERY_MUTATOR": mutator,
+            "CELERY_CONFIG": App,
+            "LOGGING_CONFIGURATOR": self,
+            "JSON": json,
+            "TALISMAN_CONFIG": {"force_https": False, "sources": ["'self'"], "hook": mutator},
+            "HOOKS": [mutator],
+            "ENABLE_CORS": False,
+            "LIMIT": 1,
+            "SHARE": 0.5,
+            "MODULES": ["a"],
+            "SESSION": datetime.timedelta(days=1),
+        }
+        bad = {
+            "SQL_QUERY_MUTATOR": "x",
+            "CELERY_CONFIG": {},
+            "LOGGING_CONFIGURATOR": None,
+            "JSON": {},
+            "TALISMAN_CONFIG": {"hook": 1},
+            "HOOKS": [],
+            "ENABLE_CORS": 1,
+            "LIMIT": True,
+            "SHARE": "1",
+            "MODULES": {},
+            "SESSION": 1e300,
+        }
+        code = {"CUSTOM_SECURITY_MANAGER": "x", "BLUEPRINTS": ["x"]}
+        good = {"ROW_LIMIT": 7, "ANY": {"a": [1]}}
+        self.write(config={**bad, **code, **good})
+        with self.assertLogs("setkeeper_live", "WARNING") as logs:
+            app, _ = self.start(**own)
+        self.assertEqual(len(logs.records), len(bad) + len(code))
+        self.assertEqual({key: app.config[key] for key in own}, own)
+        self.assertEqual({key: app.config[key] for key in good}, good)
+        self.assertNotIn("CUSTOM_SECURITY_MANAGER", app.config)
+
+        changed = {
+            "TALISMAN_CONFIG": {"force_https": True, "sources": "'self'", "new": 1},
+            "LIMIT": None,
+            "SHARE": 1,
+            "MODULES": [],
+        }
+        self.write(config=changed)
+        app, _ = self.start(**own)
+        self.assertEqual({key: app.config[key] for key in changed}, changed)
+
+    def test_one_bad_live_value_is_told_once_and_stops_no_other(self):
+        self.write(config={"ROW_LIMIT": 7})
+        app, _ = self.start(NEW=datetime.timedelta(days=1))
+        self.write(config={"FUNCTIONS": "x", "NEW": 1e300, "ROW_LIMIT": 8})
+        with self.assertLogs("setkeeper_live", "WARNING") as logs:
+            for _ in range(3):
+                self.assertEqual(self.pushed(app, "ROW_LIMIT"), 8)
+        self.assertEqual(len(logs.records), 2)
+        self.assertEqual(app.config["FUNCTIONS"], {"sqlite": {"randomblob"}})
+        self.write(config={"ROW_LIMIT": "9"})
+        with self.assertLogs("setkeeper_live", "WARNING"):
+            self.assertEqual(self.pushed(app, "ROW_LIMIT"), 8)
+        self.write()
+        self.assertEqual(self.pushed(app, "ROW_LIMIT"), 50000)
+
+    def test_a_file_that_cannot_be_opened_for_a_moment_is_read_the_next_time(self):
+        self.write(config={"ROW_LIMIT": 7})
+        app, _ = self.start()
+        self.write(config={"ROW_LIMIT": 8})
+
+        def refuse(*_, **__):
+            raise PermissionError("not now")
+
+        setkeeper_live.open = refuse
+        with self.assertLogs("setkeeper_live", "WARNING"):
+            self.assertEqual(self.pushed(app, "ROW_LIMIT"), 7)
+        del setkeeper_live.open
+        self.assertEqual(self.pushed(app, "ROW_LIMIT"), 8)
 
     def test_a_missing_or_broken_file_leaves_the_last_good_one_and_is_told_once(self):
         self.write(flags={"ALERTS": True}, config={"ROW_LIMIT": 7})

@@ -1,6 +1,7 @@
 //! What stands below `settings`: feature flags, configuration keys, counts of nodes, and what endpoints follow.
 
 pub(crate) mod follow;
+mod live;
 
 use serde_json::Value;
 
@@ -98,7 +99,7 @@ pub fn parse_setting(group: Group, name: &str, bytes: &[u8]) -> Result<Setting, 
     check_name(group, name, &mut faults);
     let setting = match group {
         Group::FeatureFlags => Setting::Flag(flag(&value, &mut faults)),
-        Group::Config => Setting::Config(config(value, &mut faults)),
+        Group::Config => Setting::Config(config(name, value, &mut faults)),
         Group::Scale => Setting::Scale(scale(Fields::new(String::new(), value, &mut faults))),
         Group::Endpoints => Setting::Follow(follow::parse(Fields::new(String::new(), value, &mut faults))),
     };
@@ -175,7 +176,8 @@ fn flag(value: &Value, faults: &mut Faults) -> bool {
     false
 }
 
-fn config(value: Value, faults: &mut Faults) -> Value {
+fn config(key: &str, value: Value, faults: &mut Faults) -> Value {
+    live::check(key, &value, faults);
     for path in secret::places_with_secrets(&value) {
         let message = "may hold a clear secret; rotate it, and keep it in superset_config.py";
         faults.push(Fault::new(path, FaultKind::ClearSecret, message));
@@ -207,20 +209,6 @@ pub(crate) fn check_v(fields: &mut Fields<'_>) {
     }
 }
 
-/// The configuration keys that a running Superset 6.1 obeys when they change in `app.config`.
-const LIVE_KEYS: [&str; 10] = [
-    "ROW_LIMIT",
-    "SQL_MAX_ROW",
-    "DISALLOWED_SQL_FUNCTIONS",
-    "PREVENT_UNSAFE_DB_CONNECTIONS",
-    "OVERRIDE_HTTP_HEADERS",
-    "MAX_CONTENT_LENGTH",
-    "FAB_API_MAX_PAGE_SIZE",
-    "APP_NAME",
-    "EXTRA_CATEGORICAL_COLOR_SCHEMES",
-    "SQLLAB_DEFAULT_DBID",
-];
-
 /// The feature flags that Superset 6.1 reads once, at its start.
 const FLAGS_READ_AT_START: [&str; 7] = [
     "GLOBAL_TASK_FRAMEWORK",
@@ -237,7 +225,7 @@ const FLAGS_READ_AT_START: [&str; 7] = [
 /// The list was tested on Superset 6.1.0. `DATA_CACHE_CONFIG` is not in it: of that only the timeout is live.
 #[must_use]
 pub fn is_live_key(key: &str) -> bool {
-    LIVE_KEYS.contains(&key)
+    live::KEYS.iter().any(|(live, _)| *live == key)
 }
 
 /// Says whether a running Superset obeys a changed `settings/feature_flags/<FLAG>`: every flag but those that

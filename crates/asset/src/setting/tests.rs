@@ -199,3 +199,49 @@ fn live_keys_are_those_that_were_tested() {
     assert!(is_live_flag("ALERT_REPORTS"));
     assert!(!is_live_flag("TAGGING_SYSTEM"));
 }
+
+#[test]
+fn live_keys_hold_what_superset_can_use() {
+    for (key, good, bad) in [
+        (
+            "ROW_LIMIT",
+            &["0", "5000"][..],
+            &["-1", "\"5\"", "5.5", "true", "null", "18446744073709551615"][..],
+        ),
+        ("SQL_MAX_ROW", &["7"], &["[]"]),
+        (
+            "DISALLOWED_SQL_FUNCTIONS",
+            &["{}", r#"{"sqlite":["a"],"hive":[]}"#],
+            &["[]", r#"{"sqlite":"a"}"#, r#"{"sqlite":[["a"]]}"#, r#"{"sqlite":null}"#],
+        ),
+        ("PREVENT_UNSAFE_DB_CONNECTIONS", &["false"], &["\"false\"", "0"]),
+        (
+            "OVERRIDE_HTTP_HEADERS",
+            &["{}", r#"{"X-Frame-Options":"DENY"}"#],
+            &[
+                "\"x\"",
+                r#"{"X A":"x"}"#,
+                r#"{"":"x"}"#,
+                r#"{"X-A":"a\r\nX-B: b"}"#,
+                r#"{"X-A":"é"}"#,
+                r#"{"X-A":1}"#,
+                r#"{"content-length":"1"}"#,
+            ],
+        ),
+        ("MAX_CONTENT_LENGTH", &["null", "1"], &["\"1\""]),
+        ("FAB_API_MAX_PAGE_SIZE", &["-1", "100"], &["1.0"]),
+        ("APP_NAME", &["\"\""], &["null", "1"]),
+        ("EXTRA_CATEGORICAL_COLOR_SCHEMES", &["[]", r#"[{"id":"a"}]"#], &["{}", "[1]"]),
+        ("SQLLAB_DEFAULT_DBID", &["null", "1"], &["\"1\""]),
+        // What a restart reads may be anything.
+        ("SQLLAB_TIMEOUT", &["7", "\"7\""], &[]),
+    ] {
+        for value in good {
+            assert!(parse_setting(Group::Config, key, value.as_bytes()).is_ok(), "{key} = {value}");
+        }
+        for value in bad {
+            assert!(parse_setting(Group::Config, key, value.as_bytes()).is_err(), "{key} = {value}");
+        }
+    }
+    check("config/OVERRIDE_HTTP_HEADERS", "\"x\"", expect!["expected an object of strings, found a string"]);
+}
