@@ -31,6 +31,10 @@ pub struct Instance {
     pub at: HostPort,
     /// The znode's name.
     pub node: String,
+    /// The transaction that created the znode.
+    pub czxid: i64,
+    /// It says now what cannot be understood, and this is what it said before: nobody has said that it is gone.
+    pub stale: bool,
 }
 
 /// A znode that gave no instance.
@@ -66,6 +70,25 @@ enum Said {
     NotNow(String),
 }
 
+impl Registered {
+    /// Keeps what was known before of znodes that are there still, in the same life by `czxid_of`, and cannot be
+    /// understood any more.
+    pub fn keep(&mut self, before: &Registered, czxid_of: impl Fn(&str) -> Option<i64>) {
+        for was in &before.instances {
+            let same = czxid_of(&was.node) == Some(was.czxid);
+            let is_known = self.instances.iter().any(|instance| instance.at == was.at);
+            if !same || is_known {
+                continue;
+            }
+            if let Some(fault) = self.faults.iter_mut().find(|fault| fault.node == was.node) {
+                fault.reason.push_str("; what it said before counts");
+                self.instances.push(Instance { stale: true, ..was.clone() });
+            }
+        }
+        self.instances.sort_by(|a, b| (a.czxid, &a.node).cmp(&(b.czxid, &b.node)));
+    }
+}
+
 /// Reads the znodes of a registry, at most `max` of them, the longest registered first.
 #[must_use]
 pub fn read<'a>(registry: Registry, entries: impl IntoIterator<Item = Entry<'a>>, max: usize) -> Registered {
@@ -80,7 +103,9 @@ pub fn read<'a>(registry: Registry, entries: impl IntoIterator<Item = Entry<'a>>
                 let reason = format!("{at} is registered twice; the older znode counts");
                 registered.left_out.push(Dropped { node, reason });
             }
-            Ok(Said::Here(at)) => registered.instances.push(Instance { at, node }),
+            Ok(Said::Here(at)) => {
+                registered.instances.push(Instance { at, node, czxid: entry.czxid, stale: false });
+            }
             Ok(Said::NotNow(reason)) => registered.left_out.push(Dropped { node, reason }),
             Err(reason) => registered.faults.push(Dropped { node, reason }),
         }

@@ -139,6 +139,8 @@ impl Endpoint {
                 None => (Health::Passing, None),
                 Some(check) => prober.health(&Target::new(instance.at.clone(), check)),
             };
+            // Good enough to stay, not to be chosen.
+            let health = if instance.stale && health == Health::Passing { Health::Unknown } else { health };
             let (at, node) = (instance.at.clone(), instance.node.clone());
             (Candidate { at, node, health }, why.map(ToOwned::to_owned))
         };
@@ -159,7 +161,8 @@ impl Endpoint {
     /// Decides; nothing is decided by a registry that is not live.
     pub(super) fn look(&mut self, view: &View, prober: &Prober, now: Now) -> Option<Change> {
         (self.wake_at, self.trouble) = (None, None);
-        if self.follow.is_none() || !view.live {
+        // What cannot be read may be a newer setkeeper's: whoever wrote it knows more than we do.
+        if self.follow.is_none() || !view.live || self.known.fault.is_some() {
             return None;
         }
         if let Some((_, again)) = self.refused {
@@ -198,7 +201,11 @@ impl Endpoint {
             problems.push(format!("its setting cannot be read, {then}: {fault}"));
         }
         if let Some(fault) = &self.known.fault {
-            problems.push(format!("what stands at endpoints/{} cannot be read: {fault}", self.name));
+            problems.push(format!(
+                "what stands at endpoints/{} cannot be read and is not written over; mend it, or delete it to have it \
+                 chosen anew: {fault}",
+                self.name
+            ));
         }
         let stays = match &self.known.hosts[..] {
             [] => "nothing is chosen yet".to_owned(),

@@ -328,6 +328,8 @@ impl Sources {
             Some(_) => self.view(key).registered.clone(),
         };
         if trouble.is_none() {
+            let czxid_of = |node: &str| follower.nodes().get(node).map(|found| found.czxid);
+            registered.keep(&self.view(key).registered, czxid_of);
             let unreadable = follower.unreadable().iter().filter(|path| is_child(path));
             let fault = |node: &String| Dropped {
                 node: node.clone(),

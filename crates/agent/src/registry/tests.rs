@@ -1,7 +1,7 @@
 use asset::Registry;
 use expect_test::{Expect, expect};
 
-use super::{Entry, read};
+use super::{Entry, Instance, Registered, read};
 
 /// What a registry says of znodes, given as name and data in the order of their creation.
 fn check(registry: Registry, nodes: &[(&str, &str)], want: &Expect) {
@@ -178,4 +178,31 @@ fn what_is_registered_twice_counts_once_and_what_is_too_much_is_told() {
             fault `d`: it has no data, and its name is not a host with its port
             fault `e`: more than 4 are registered (endpoints.instances_max); it is not looked at"#]],
     );
+}
+
+#[test]
+fn a_znode_that_cannot_be_understood_any_more_is_not_gone_in_the_same_life() {
+    let entry = |node, czxid, bytes: &'static str| Entry { node, czxid, bytes: bytes.as_bytes() };
+    let said = |registered: &Registered| -> Vec<String> {
+        let line = |each: &Instance| format!("{}{}", each.at, if each.stale { " before" } else { "" });
+        registered.instances.iter().map(line).collect()
+    };
+    let read = |entries: [Entry<'static>; 3], before: &Registered| {
+        let mut registered = read(Registry::HostPort, entries, 9);
+        registered
+            .keep(before, |node| entries.iter().find(|entry| entry.node == node).map(|entry| entry.czxid));
+        registered
+    };
+    let first =
+        read([entry("a", 1, "h1:1"), entry("b", 2, "h2:1"), entry("c", 3, "h3:1")], &Registered::default());
+    assert_eq!(said(&first), ["h1:1", "h2:1", "h3:1"]);
+    // `b` in another life is another registration, and `d` takes the place of `c`.
+    let bad = [entry("a", 1, "{"), entry("b", 4, "{"), entry("d", 5, "h3:1")];
+    let second = read(bad, &first);
+    assert_eq!(said(&second), ["h1:1 before", "h3:1"]);
+    assert_eq!(second.faults.len(), 2);
+    assert!(second.faults[0].reason.ends_with("what it said before counts"), "{second:?}");
+    assert_eq!(said(&read(bad, &second)), ["h1:1 before", "h3:1"], "for as long as that is so");
+    let mended = read([entry("a", 1, "h9:1"), bad[1], bad[2]], &second);
+    assert_eq!(said(&mended), ["h9:1", "h3:1"]);
 }

@@ -82,6 +82,22 @@ async fn a_setting_with_a_fault_leaves_the_last_good_one_and_one_that_goes_ends_
 }
 
 #[tokio::test]
+async fn what_is_chosen_and_cannot_be_read_is_not_written_over_until_it_is_gone() {
+    let mut world = World::start("newer").await;
+    world.register("h1:1", 1).await;
+    world.put("endpoints/hive", br#"{"v":2}"#).await;
+    world.follow("hive", json!({"settle": "0s"})).await;
+    let told = world.until_told("hive", |told| !told.problems.is_empty()).await;
+    assert!(told.problems[0].contains("is not written over"), "{told:?}");
+    // A second endpoint shows that the registry has been seen.
+    world.follow("witness", json!({"settle": "0s"})).await;
+    world.until_chosen("witness", "h1:1").await;
+    assert_eq!(world.chosen("hive").await.unwrap(), json!({"v": 2}));
+    world.delete("endpoints/hive").await;
+    world.until_chosen("hive", "h1:1").await;
+}
+
+#[tokio::test]
 async fn one_bad_registration_is_told_and_the_others_are_chosen_from() {
     let mut world = World::start("bad").await;
     world.outside_put("/bad/what-is-this", b"").await;
