@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
-use zk::{Held, PauseWatch, Reporter, Session};
+use zk::{Held, Lost, PauseWatch, Reporter, Session};
 
 use crate::config::Config;
 use crate::exit::chain;
@@ -172,19 +172,22 @@ async fn work(
     stop: &CancellationToken,
 ) -> Result<(), TermError> {
     let end = stop.child_token();
-    // The leadership is given up after two thirds of the session's timeout: by its end another may be elected.
     let last_third = term.session.timeout() / 3;
     term.reporter.doing("running");
     let running = role.run(shared, term, end.clone());
     tokio::pin!(running);
     shared.health.set(&role.to_string(), Doing::Starting);
-    let mut lost = None;
+    let (mut lost, mut left) = (None, None);
     loop {
         tokio::select! {
             biased;
             ended = &mut running => return ended,
             () = stop.cancelled() => break,
-            why = leadership.lost() => { lost = Some(TermError::new(&why, false)); break }
+            why = leadership.lost() => {
+                left = Some(time_left(&why, leadership.safe_until(), last_third));
+                lost = Some(TermError::new(&why, false));
+                break;
+            }
             changed = pause.changed() => match changed {
                 Ok(Some(_)) if role.obeys_pause() => break,
                 Ok(_) => {}
@@ -194,7 +197,8 @@ async fn work(
     }
     end.cancel();
     let stop_within = shared.config.stop_within;
-    let within = if lost.is_some() { stop_within.min(last_third) } else { stop_within };
+    let left = left.or_else(|| lost.is_some().then_some(last_third));
+    let within = left.map_or(stop_within, |left| left.min(stop_within));
     match tokio::time::timeout(within, running).await {
         Ok(Ok(())) => lost.map_or(Ok(()), Err),
         Ok(Err(error)) => Err(lost.unwrap_or(error)),
@@ -203,6 +207,17 @@ async fn work(
             hopeless: false,
             cut_off: true,
         })),
+    }
+}
+
+/// How long a worker may take to end that has lost its role.
+fn time_left(lost: &Lost, safe_until: Instant, last_third: Duration) -> Duration {
+    match lost {
+        Lost::Silent(_) => safe_until.saturating_duration_since(Instant::now()),
+        // Another may be elected by now.
+        Lost::Session(_) | Lost::Deleted => SHORTEST,
+        // Its fences are void; nobody else is elected for that.
+        Lost::Generation => last_third,
     }
 }
 

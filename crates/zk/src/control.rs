@@ -142,6 +142,29 @@ impl Session {
         }
     }
 
+    /// Puts `pause` in the place of `standing`, and of no other; returns the transaction that did, or `None` if another
+    /// pause stands by then, or none.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn take_pause_over(
+        &self,
+        standing: &Pause,
+        pause: &Pause,
+    ) -> Result<Option<Zxid>, ControlError> {
+        self.sync().await?;
+        let Some(found) = self.look(PAUSE).await? else { return Ok(None) };
+        if serde_json::from_slice::<Pause>(&found.bytes).ok().as_ref() != Some(standing) {
+            return Ok(None);
+        }
+        let bytes = serde_json::to_vec(pause).expect("texts and numbers always make JSON");
+        match self.client().set_data(PAUSE, &bytes, Some(found.version)).await {
+            Ok(stat) => Ok(Some(Zxid(stat.mzxid))),
+            Err(ZkError::NoNode | ZkError::BadVersion) => Ok(None),
+            Err(source) => Err(self.control_error(PAUSE, source).await),
+        }
+    }
+
     /// The pause that stands. One that cannot be understood counts: whoever wrote it wanted a standstill.
     ///
     /// # Errors

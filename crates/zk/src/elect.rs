@@ -111,8 +111,8 @@ impl Session {
         };
         let prefix = format!("_c_{}-latch-", Uuid::new_v4());
         let contender = Contender::join(self, &format!("/workers/{role}"), prefix, &to_json(&worker)).await?;
-        let asked = contender.wait(Mode::Exclusive).await?;
-        let held = self.hold(contender, asked).await?;
+        contender.wait(Mode::Exclusive).await?;
+        let held = self.hold(contender).await?;
         let note = held.note();
         Ok((held, Reporter { worker: Arc::new(Mutex::new(worker)), note }))
     }

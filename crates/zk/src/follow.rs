@@ -233,14 +233,13 @@ impl Follower {
             return Err(self.source.error("", over.clone()));
         }
         self.send_reads();
-        let until =
-            self.news.map_or(self.next_crawl, |since| self.next_crawl.min(since + self.source.bounds.gather));
+        let until = self.wake_at();
         tokio::select! {
             biased;
             event = event(&mut self.watcher) => self.hear(event),
             armed = pending(&mut self.arming) => self.armed(armed)?,
             Some((path, answer)) = self.reads.next() => self.take(&path, answer)?,
-            () = tokio::time::sleep_until(until) => {}
+            () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
         }
         while let Some(event) = now(event(&mut self.watcher)) {
             self.hear(event);
@@ -256,6 +255,15 @@ impl Follower {
             self.news = Some(Instant::now());
         }
         Ok(())
+    }
+
+    /// When to look up though nothing happens. Once the watch stands everything is crawled anyway, and a moment that
+    /// has passed would be no wait at all.
+    fn wake_at(&self) -> Option<Instant> {
+        let crawl = self.arming.is_none().then_some(self.next_crawl);
+        let gathered = self.news.map(|since| since + self.source.bounds.gather);
+        let gathered = gathered.filter(|gathered| *gathered > Instant::now());
+        crawl.into_iter().chain(gathered).min()
     }
 
     /// Sets the recursive watch, again after a lost connection: zookeeper-client 0.11.2 does not. The old watcher stays

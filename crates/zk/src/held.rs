@@ -41,7 +41,7 @@ pub struct Held {
     contender: Contender,
     path: String,
     generation_mzxid: i64,
-    /// When the newest answered request was *sent*: the server has heard from us since.
+    /// When the newest answered look was *sent*: the leader has heard from us since.
     heard: Instant,
     armed: Option<Armed>,
     note: watch::Sender<Vec<u8>>,
@@ -123,7 +123,8 @@ impl Held {
         Note(self.note.clone())
     }
 
-    /// Before this moment no server can have expired the session.
+    /// Before this moment, less the twelfth of the session timeout that lies between two looks, no server can have expired
+    /// the session.
     #[must_use]
     pub fn safe_until(&self) -> Instant {
         self.heard + self.session.timeout()
@@ -131,32 +132,22 @@ impl Held {
 
     /// Waits until the lock is lost.
     ///
-    /// Six times a session timeout the znode and the generation are looked at, and watches on both tell of a change
+    /// Twelve times a session timeout the znode and the generation are looked at, and watches on both tell of a change
     /// at once. It resolves when two thirds of the session timeout have passed since the sending of the newest
-    /// request that was answered; the server, which counts from the arrival of that request or a later one, cannot
+    /// look that was answered; the servers, which count from the arrival of that look or a later one, cannot
     /// have expired the session by then. It must be polled, therefore: a lock that nobody awaits is not watched.
     /// Cancel-safe.
     pub async fn lost(&mut self) -> Lost {
-        let timeout = self.session.timeout();
-        let (limit, pause) = (timeout * 2 / 3, timeout / 6);
+        let (limit, pause) = (self.limit(), self.session.timeout() / 12);
         let ended = self.session.closed();
         tokio::pin!(ended);
         loop {
-            let asked = Instant::now();
-            let answer = tokio::select! {
-                biased;
-                () = tokio::time::sleep_until(self.heard + limit) => return Lost::Silent(limit),
-                end = &mut ended => return Lost::Session(end),
-                answer = self.look() => answer,
-            };
-            match answer {
-                Ok(None) => self.heard = asked,
-                Ok(Some(lost)) => return lost,
-                // The connection is down or the server is busy: the deadline above decides.
-                Err(_) => tokio::time::sleep(pause.min(Duration::from_millis(50))).await,
+            if let Err(lost) = self.confirm().await {
+                return lost;
             }
             let Some(armed) = &mut self.armed else { continue };
             tokio::select! {
+                () = tokio::time::sleep_until(self.heard + limit) => return Lost::Silent(limit),
                 end = &mut ended => return Lost::Session(end),
                 () = tokio::time::sleep(pause) => {}
                 () = armed => self.armed = None,
@@ -164,6 +155,40 @@ impl Held {
                 _ = self.noted.changed() => self.noted.mark_changed(),
             }
         }
+    }
+
+    /// Looks once more, and tells whether the lock is still held. It waits for an answer as long as [`Held::lost`] would:
+    /// until the lock can no longer be trusted. Cancel-safe.
+    ///
+    /// # Errors
+    /// Why it is lost.
+    pub async fn confirm(&mut self) -> Result<(), Lost> {
+        let (limit, pause) = (self.limit(), self.session.timeout() / 12);
+        let ended = self.session.closed();
+        tokio::pin!(ended);
+        loop {
+            let asked = Instant::now();
+            let answer = tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(self.heard + limit) => return Err(Lost::Silent(limit)),
+                end = &mut ended => return Err(Lost::Session(end)),
+                answer = self.look() => answer,
+            };
+            match answer {
+                Ok(None) => {
+                    self.heard = asked;
+                    return Ok(());
+                }
+                Ok(Some(lost)) => return Err(lost),
+                // The connection is down or the server is busy: the deadline above decides.
+                Err(_) => tokio::time::sleep(pause.min(Duration::from_millis(50))).await,
+            }
+        }
+    }
+
+    /// For how long silence is borne.
+    fn limit(&self) -> Duration {
+        self.session.timeout() * 2 / 3
     }
 
     /// Gives the lock to the next in line. Even on an error it is given up, at the latest with the session.
@@ -175,13 +200,23 @@ impl Held {
     }
 
     /// One look at the lock and the generation, setting the watches if they are not set, and writing what is noted.
+    ///
+    /// Through the leader, by a `sync` before the reads: a follower that is cut off from it answers reads by itself for
+    /// some ticks yet, while the leader expires the sessions that it no longer hears of. The leader hears of them by the
+    /// followers' pings, so that of the last look before a cut it may not count more than the one before it.
     async fn look(&mut self) -> Result<Option<Lost>, ZkError> {
         let client = self.session.client();
         let lock = self.path.as_str();
         let (lock, generation) = if self.armed.is_some() {
-            tokio::try_join!(client.check_stat(lock), client.check_stat("/generation"))?
+            let (_, lock, generation) = tokio::try_join!(
+                client.sync("/"),
+                client.check_stat(lock),
+                client.check_stat("/generation")
+            )?;
+            (lock, generation)
         } else {
-            let (lock, generation) = tokio::try_join!(
+            let (_, lock, generation) = tokio::try_join!(
+                client.sync("/"),
                 client.check_and_watch_stat(lock),
                 client.check_and_watch_stat("/generation")
             )?;

@@ -110,8 +110,8 @@ impl Session {
         holder: &Holder,
     ) -> Result<Held, LockError> {
         let contender = self.contend(name, style, mode, holder).await?;
-        let asked = contender.wait(mode).await?;
-        self.hold(contender, asked).await
+        contender.wait(mode).await?;
+        self.hold(contender).await
     }
 
     /// As [`Session::lock`], but `None` if the lock is not free at once.
@@ -126,9 +126,8 @@ impl Session {
         holder: &Holder,
     ) -> Result<Option<Held>, LockError> {
         let contender = self.contend(name, style, mode, holder).await?;
-        let asked = Instant::now();
         if contender.is_first(mode).await? {
-            self.hold(contender, asked).await.map(Some)
+            self.hold(contender).await.map(Some)
         } else {
             contender.withdraw().await?;
             Ok(None)
@@ -149,14 +148,11 @@ impl Session {
     ) -> Result<Option<Held>, LockError> {
         // Not given up half-way: only what is known to stand can be taken back for certain.
         let contender = self.contend(name, style, mode, holder).await?;
-        let asked = tokio::select! {
-            asked = contender.wait(mode) => Some(asked?),
-            () = stop => None,
+        let is_ours = tokio::select! {
+            waited = contender.wait(mode) => waited.map(|()| true)?,
+            () = stop => false,
         };
-        match asked {
-            Some(asked) => self.hold(contender, asked).await.map(Some),
-            None => contender.withdraw().await.map(|()| None),
-        }
+        if is_ours { self.hold(contender).await.map(Some) } else { contender.withdraw().await.map(|()| None) }
     }
 
     async fn contend(
@@ -181,7 +177,9 @@ impl Session {
     }
 
     /// Makes a held lock of a contender whose turn it is.
-    pub(crate) async fn hold(&self, contender: Contender, asked: Instant) -> Result<Held, LockError> {
+    pub(crate) async fn hold(&self, contender: Contender) -> Result<Held, LockError> {
+        // Not the wait's own request: its answer may be old by now, if we were stopped or the connection was down.
+        let asked = Instant::now();
         // A generation raised while we waited must be seen, whichever server we are connected to.
         self.sync().await?;
         let path = contender.path();

@@ -1,6 +1,5 @@
 //! One contender's znode: made, found again, waited with, taken back.
 
-use tokio::time::Instant;
 use zookeeper_client::{CreateMode, Error as ZkError, OneshotWatcher};
 
 use crate::lock::LockError;
@@ -107,14 +106,12 @@ impl Contender {
         Ok(queue::turn(&queue, at, mode))
     }
 
-    /// Waits for our turn. Returns when the request was sent whose answer told of it. Cancel-safe, but the place in the
-    /// queue is kept.
-    pub(crate) async fn wait(&self, mode: Mode) -> Result<Instant, LockError> {
+    /// Waits for our turn. Cancel-safe, but the place in the queue is kept.
+    pub(crate) async fn wait(&self, mode: Mode) -> Result<(), LockError> {
         loop {
-            let asked = Instant::now();
             let (children, any) = self.watch_children(mode).await?;
             let ahead = match self.turn(children, mode)? {
-                Turn::Mine => return Ok(asked),
+                Turn::Mine => return Ok(()),
                 Turn::AfterAny => any,
                 Turn::After(name) => self.watch(&format!("{}/{name}", self.folder)).await?,
             };

@@ -225,6 +225,18 @@ async fn a_holder_cut_off_knows_before_the_next_one_holds() {
 }
 
 #[tokio::test]
+async fn a_lock_that_nobody_has_awaited_is_looked_at_before_it_is_relied_on() {
+    let session = environment("confirm-lock").await;
+    let mut held = lock(&session, "upgrade", Style::Curator, Mode::Exclusive).await;
+    let before = held.safe_until();
+    assert_eq!(within("a look", held.confirm()).await, Ok(()));
+    assert!(held.safe_until() > before, "the look counts as a sign of life");
+    let znode = session.lock_state("upgrade").await.unwrap().queue[0].znode.clone();
+    assert!(session.break_lock("upgrade", &znode).await.unwrap());
+    assert_eq!(within("a look", held.confirm()).await, Err(Lost::Deleted));
+}
+
+#[tokio::test]
 async fn what_is_noted_stands_in_the_znode() {
     let session = environment("noted").await;
     let (mut held, reporter) = session.elect("applier-a", "host pid 1").await.unwrap();
@@ -299,6 +311,14 @@ async fn a_pause_of_ones_own_is_ended_and_nobody_elses() {
     let other = session.pause("ana", "incident", Millis(9)).await.unwrap();
     assert!(!session.resume_from(&own).await.unwrap());
     assert_eq!(session.pause_unless_paused(&own).await.unwrap().0, other);
+    // Taken over, it is no longer for whoever made it to end.
+    assert_eq!(session.take_pause_over(&own, &own).await.unwrap(), None);
+    let taken = zk::Pause { reason: "later".into(), ..own.clone() };
+    let (_, before) = session.pause_unless_paused(&own).await.unwrap();
+    let after = session.take_pause_over(&other, &taken).await.unwrap().expect("it stood");
+    assert!(after > before);
+    assert_eq!(session.pause_unless_paused(&own).await.unwrap(), (taken, after));
+    assert!(!session.resume_from(&other).await.unwrap());
     session.resume().await.unwrap();
     session.pause_unless_paused(&own).await.unwrap();
     assert!(session.resume_from(&own).await.unwrap());
