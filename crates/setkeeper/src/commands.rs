@@ -76,7 +76,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Status => status::status(&config, format).await,
         Command::Verify { head } => ask::verify(&config, format, head.as_deref()).await,
         Command::Check => check::check(&config, format).await,
-        Command::Lock(given) => lock::lock(&config, cli.config.as_deref(), format, given).await,
+        Command::Lock(given) => lock::lock(&config, cli.config.as_deref(), &cli.set, format, given).await,
         Command::Fence(given) => fence::fence(&config, format, &given).await,
         Command::Discover(given) => discover::discover(&config, form, given).await,
         Command::Template(given) => discover::template(config, given).await,

@@ -174,7 +174,11 @@ fn understand(
     }
 }
 
-fn find(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
+/// The file that [`load`] reads: the named one, or the first that is where it is looked for.
+///
+/// # Errors
+/// [`ConfigError::Missing`].
+pub(crate) fn find(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
     let named =
         path.map(Path::to_path_buf).or_else(|| std::env::var_os("SETKEEPER_CONFIG").map(PathBuf::from));
     let places = match named {

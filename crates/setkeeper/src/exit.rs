@@ -68,13 +68,12 @@ impl Failure {
 
     /// Prints it to standard error and gives the code to end with.
     pub(crate) fn report(&self) -> Exit {
-        for (depth, line) in self.lines.iter().enumerate() {
+        let told = self.lines.iter().enumerate().map(|(depth, line)| {
             let lead = if depth == 0 { "setkeeper: " } else { "  because: " };
-            eprintln!("{lead}{line}");
-        }
-        if let Some(hint) = self.hint {
-            eprintln!("  to mend it: {hint}");
-        }
+            format!("{lead}{line}")
+        });
+        let hint = self.hint.map(|hint| format!("  to mend it: {hint}"));
+        crate::output::say(&told.chain(hint).collect::<Vec<_>>().join("\n"));
         self.exit
     }
 }

@@ -1,6 +1,8 @@
 //! Results: tables for people, JSON for scripts.
 
 use std::io::{ErrorKind, Write as _};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -30,6 +32,23 @@ pub(crate) fn raw(bytes: &[u8]) {
         && error.kind() != ErrorKind::BrokenPipe
     {
         eprintln!("setkeeper: write to standard output: {error}");
+    }
+}
+
+/// How long a standard error that nobody reads may hold the program up.
+const SAY_WITHIN: Duration = Duration::from_millis(200);
+
+/// Tells something on standard error, if anybody listens: one that is closed is no error, and one that is full holds
+/// nothing up for longer than [`SAY_WITHIN`]. For whoever has more important things to do.
+pub(crate) fn say(text: &str) {
+    let text = format!("{text}\n");
+    let (done, written) = mpsc::sync_channel(1);
+    let write = move || {
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        let _ = done.send(());
+    };
+    if std::thread::Builder::new().name("say".to_owned()).spawn(write).is_ok() {
+        let _ = written.recv_timeout(SAY_WITHIN);
     }
 }
 

@@ -90,6 +90,53 @@ async fn a_holder_that_dies_leaves_the_applier_paused_until_somebody_has_looked(
 }
 
 #[tokio::test]
+async fn a_pause_ends_with_its_own_command_and_not_under_anothers() {
+    let pipeline = Pipeline::start(Metadata::Sqlite, unhurried().idle()).await;
+    let first = upgrade(&pipeline, &[], &script(&pipeline, "first"));
+    line(&pipeline.folder().join("first")).await;
+    // Under another lock it waits for the end of that pause, or does not run at all.
+    let other = |options: &[&str], script: &str| {
+        let mut command = pipeline.program(&pipeline.configuration());
+        command.args(options).args(["lock", "run", "other", "--pause-applier", "--", "sh", "-c", script]);
+        Running::start(command)
+    };
+    let output = other(&["--set", "lock.pause_within=300ms"], "exit 0").end().await;
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{text}");
+    assert!(text.contains("did not end: a command runs under the lock `superset-upgrade`"), "{text}");
+    let second = other(&[], &script(&pipeline, "second"));
+    pipeline
+        .until("the second waits", async || match pipeline.session.lock_state("other").await {
+            Ok(state) if state.queue.len() == 1 => Ok(()),
+            state => Err(state),
+        })
+        .await;
+    std::fs::write(pipeline.folder().join("first-go"), "").expect("writable");
+    assert_eq!(first.code().await, 7);
+    line(&pipeline.folder().join("second")).await;
+    let pause = pipeline.session.paused().await.expect("readable").expect("paused for the second");
+    assert!(pause.lock.as_deref().is_some_and(|lock| lock.contains("/locks/other/")), "{pause:?}");
+    std::fs::write(pipeline.folder().join("second-go"), "").expect("writable");
+    assert_eq!(second.code().await, 7);
+    assert_eq!(pipeline.session.paused().await.expect("readable"), None);
+}
+
+#[tokio::test]
+async fn a_command_that_a_signal_ended_leaves_the_appliers_paused() {
+    let pipeline = Pipeline::start(Metadata::Sqlite, unhurried().idle()).await;
+    let told = pipeline.folder().join("runs");
+    let script = format!("trap 'exit 1' TERM; echo runs > {}; while :; do sleep 0.02; done", told.display());
+    let running = upgrade(&pipeline, &[], &script);
+    line(&told).await;
+    running.signal(Signal::TERM);
+    let output = running.end().await;
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("stay paused, because a signal ended the command"), "{text}");
+    assert!(pipeline.session.paused().await.expect("readable").is_some());
+}
+
+#[tokio::test]
 async fn a_command_does_not_run_beside_an_applier_that_does_not_stand_still() {
     let pipeline = Pipeline::start(Metadata::Sqlite, unhurried().idle()).await;
     // No applier at all is as good as one that stands still.

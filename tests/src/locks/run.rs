@@ -34,6 +34,8 @@ async fn the_command_runs_under_the_lock_and_its_exit_code_is_its_own() {
     assert_eq!(world.code(&["lock", "run", "plain", "--", "/etc/passwd"]).await, 126);
     assert_eq!(world.code(&["lock", "run", "a/b", "--", "true"]).await, 64);
     assert_eq!(world.code(&["lock", "run", "plain"]).await, 64);
+    let shares = ["lock", "run", "plain", "--shared", "--pause-applier", "--", "true"];
+    assert_eq!(world.code(&shares).await, 64);
     let away = world.configuration_by("127.0.0.1:1");
     assert_eq!(world.lock_run_by(&away, &["plain"], "true").code().await, 69);
     // Arguments and environment arrive as they are.
@@ -58,6 +60,11 @@ async fn the_command_runs_under_the_lock_and_its_exit_code_is_its_own() {
     let program = std::fs::canonicalize(crate::pipeline::program::path()).expect("the program");
     let check = format!("{} fence check", program.display());
     let output = world.lock_run(&["plain"], &check).end().await;
+    assert!(output.status.success(), "{}", said(&output));
+    // It reads the configuration that we read.
+    let script = "test \"$SETKEEPER__LOCK__GRACE\" = 2s && cd / && test -f \"$SETKEEPER_CONFIG\"";
+    let output =
+        world.setkeeper(&["--set", "lock.grace=2s", "lock", "run", "plain", "--", "sh", "-c", script]).await;
     assert!(output.status.success(), "{}", said(&output));
     world.queued("plain", 0).await;
 }
@@ -172,6 +179,41 @@ async fn a_broken_lock_ends_the_command_and_the_next_one_begins() {
     assert_eq!(next.code().await, 0);
     world.queued("upgrade", 0).await;
     assert_eq!(world.code(&["lock", "break", "upgrade"]).await, 1);
+}
+
+#[tokio::test]
+async fn a_command_is_ended_though_nobody_reads_what_its_holder_says() {
+    let world = World::start().await;
+    for (name, closed) in [("closed", true), ("full", false)] {
+        let file = world.file(name);
+        let script =
+            format!("echo $$ > {}; exec 2> /dev/null; {}", file.display(), stubborn(&world.file("log")));
+        let (read, write) = std::io::pipe().expect("a pipe");
+        let running = world.lock_run_deaf(&[name, "--grace", "100ms"], &script, &write);
+        let pid = line(&file).await;
+        let read = (!closed).then_some(read);
+        if read.is_some() {
+            fill(write).await;
+        }
+        let znode = world.session.lock_state(name).await.expect("the queue").queue[0].znode.clone();
+        assert!(world.session.break_lock(name, &znode).await.expect("broken"));
+        assert_eq!(running.code().await, 76, "{name}");
+        assert!(!lives(&pid), "{name}");
+        drop(read);
+    }
+}
+
+/// Writes until nothing more goes in.
+async fn fill(mut pipe: std::io::PipeWriter) {
+    use std::io::Write as _;
+    let (told, mut progress) = tokio::sync::watch::channel(0);
+    std::thread::spawn(move || {
+        while let Ok(count) = pipe.write(&[b'x'; 1]) {
+            told.send_modify(|written| *written += count);
+        }
+    });
+    // A pipe of Linux holds 64 KiB.
+    progress.wait_for(|written| *written >= 65_536).await.expect("it is filled");
 }
 
 #[tokio::test]

@@ -73,6 +73,20 @@ impl World {
         Running::start(command)
     }
 
+    /// As [`World::lock_run`], with standard error to a pipe of the caller's.
+    pub(super) fn lock_run_deaf(
+        &self,
+        options: &[&str],
+        script: &str,
+        errors: &std::io::PipeWriter,
+    ) -> Running {
+        let mut command = program::command(Program::Setkeeper, &self.configuration());
+        command.args(["lock", "run"]).args(options).args(["--", "sh", "-c", script]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.stderr(errors.try_clone().expect("a pipe's end"));
+        Running(command.spawn().expect("the program starts"))
+    }
+
     /// Waits until so many are in the lock's queue.
     pub(super) async fn queued(&self, name: &str, count: usize) {
         until(&format!("{count} in the queue of {name}"), async || {

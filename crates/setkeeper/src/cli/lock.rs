@@ -67,7 +67,7 @@ pub(crate) struct LockRun {
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
     /// Pause the appliers, and wait until they stand still, before the command runs; resume them afterwards
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shared")]
     pub(crate) pause_applier: bool,
     /// The command and its arguments; no shell is between
     #[arg(last = true, required = true, action = ArgAction::Append)]

@@ -18,15 +18,16 @@ mod group;
 mod run;
 mod signals;
 
-/// `setkeeper lock`; `file` is the configuration that the command line named.
+/// `setkeeper lock`; `file` and `settings` are the configuration that the command line gave.
 pub(super) async fn lock(
     config: &Config,
     file: Option<&Path>,
+    settings: &[String],
     output: Output,
     lock: Lock,
 ) -> Result<Exit, Failure> {
     match lock {
-        Lock::Run(given) => run::run(config, file, *given).await,
+        Lock::Run(given) => run::run(config, &run::Source { file, settings }, *given).await,
         Lock::List => list(config, output).await,
         Lock::Show { name } => show(config, output, &name).await,
         Lock::Break(given) => break_lock(config, output, given).await,
@@ -37,10 +38,20 @@ pub(super) async fn lock(
 pub(super) fn failed(error: &LockError) -> Failure {
     let exit = match error {
         LockError::Name(_) | LockError::Key { .. } => Exit::Usage,
-        LockError::Zookeeper { .. } | LockError::Read(zk::ReadError::SessionOver { .. }) => Exit::Unreachable,
-        LockError::Read(_) | LockError::Removed { .. } | LockError::Forbidden { .. } => Exit::Failed,
+        LockError::Zookeeper { .. } => Exit::Unreachable,
+        LockError::Read(error) => reading(error),
+        LockError::Removed { .. } => Exit::NotAcquired,
+        LockError::Forbidden { .. } => Exit::Failed,
     };
     Failure::of(exit, error)
+}
+
+/// How a command ends that could not read.
+fn reading(error: &zk::ReadError) -> Exit {
+    match error {
+        zk::ReadError::SessionOver { .. } | zk::ReadError::Zookeeper { .. } => Exit::Unreachable,
+        _ => Exit::Failed,
+    }
 }
 
 /// Becomes the command that `lock run` was given. Should the holder of the lock die, by whatever signal, the kernel kills
@@ -52,7 +63,7 @@ pub(crate) fn become_command(given: &UnderLock) -> Exit {
         return Exit::Lost;
     };
     let error = std::process::Command::new(program).args(arguments).exec();
-    eprintln!("setkeeper: run `{}`: {error}", program.display());
+    output::say(&format!("setkeeper: run `{}`: {error}", program.display()));
     // As shells have it.
     Exit::Command(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
 }

@@ -6,11 +6,13 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::exit::{Exit, Failure};
+use crate::output::say;
 
 /// How often a group is looked at that has been told to end: nothing tells when its last process has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -18,15 +20,24 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the kernel may take to end what got a KILL; a process that waits for a dead disk takes longer.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
-/// A process group of its own, led by the command.
+/// A process group of its own, led by the command. Whatever of it still runs when this is dropped gets KILL: nobody looks
+/// after it any more.
 pub(super) struct Group {
     leader: Child,
     id: Pid,
 }
 
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.is_empty() {
+            self.signal(Signal::KILL);
+        }
+    }
+}
+
 impl Group {
     /// Starts the command. It must be called on the main thread: the command is ended with the thread that started it.
-    pub(super) fn start(command: &[OsString], environment: &[(&str, OsString)]) -> Result<Group, Failure> {
+    pub(super) fn start(command: &[OsString], environment: &[(String, OsString)]) -> Result<Group, Failure> {
         // This very program, also where its file was replaced since.
         let mut shim = Command::new("/proc/self/exe");
         shim.arg("__under-lock").arg(std::process::id().to_string()).arg("--").args(command);
@@ -52,25 +63,41 @@ impl Group {
 
     /// Whether no process of the group runs.
     pub(super) fn is_empty(&self) -> bool {
-        // A zombie whose parent does not look after it is in the group, too.
-        test_kill_process_group(self.id).is_err() || !has_living(self.id)
+        match test_kill_process_group(self.id) {
+            Err(Errno::SRCH) => true,
+            // A zombie whose parent does not look after it is in the group, too.
+            Ok(()) => !has(self.id, lives_in),
+            // All of it is another user's (sudo), whose processes `/proc` may hide: only what it shows is known.
+            Err(_) => has(self.id, is_in) && !has(self.id, lives_in),
+        }
     }
 
-    /// Ends every process of the group: TERM now, KILL at `kill_at`.
-    pub(super) async fn end(&mut self, kill_at: Instant) {
+    /// Tells every process of the group to end.
+    pub(super) fn terminate(&self) {
         self.signal(Signal::TERM);
         // What is stopped would not notice.
         self.signal(Signal::CONT);
-        if timeout_at(kill_at, self.gone()).await.is_ok() {
-            return;
-        }
-        self.signal(Signal::KILL);
-        if timeout(KILLED_WITHIN, self.gone()).await.is_err() {
-            eprintln!("setkeeper: a process of group {} does not end even by KILL", self.id.as_raw_nonzero());
-        }
     }
 
-    async fn gone(&mut self) {
+    /// Waits until no process of the group runs; they get KILL at `kill_at`. Returns false if they run on all the same.
+    pub(super) async fn end(&mut self, kill_at: Instant) -> bool {
+        if timeout_at(kill_at, self.gone()).await.is_ok() {
+            return true;
+        }
+        self.signal(Signal::KILL);
+        if timeout(KILLED_WITHIN, self.gone()).await.is_ok() {
+            return true;
+        }
+        let group = self.id.as_raw_nonzero();
+        say(&format!(
+            "setkeeper: a process of group {group} does not end even by KILL; if it is another user's (sudo), only that \
+             user can end it: `kill -- -{group}`"
+        ));
+        false
+    }
+
+    /// Waits until no process of the group runs. Cancel-safe.
+    pub(super) async fn gone(&mut self) {
         let _ = self.leader.wait().await;
         while !self.is_empty() {
             sleep(LOOK_EVERY).await;
@@ -84,24 +111,37 @@ pub(super) fn exit(status: ExitStatus) -> Exit {
     Exit::Command(u8::try_from(code).unwrap_or(1))
 }
 
-/// Whether any process of the group is more than a zombie, as far as `/proc` tells.
-fn has_living(group: Pid) -> bool {
+/// Whether a signal has ended it, or something in it, as shells tell of that.
+pub(super) fn was_killed(status: ExitStatus) -> bool {
+    status.signal().is_some() || status.code().is_some_and(|code| (129..=192).contains(&code))
+}
+
+/// Whether the group has such a process, as far as `/proc` tells.
+fn has(group: Pid, such: fn(&str, &str) -> bool) -> bool {
     let group = group.as_raw_nonzero().to_string();
     let Ok(all) = std::fs::read_dir("/proc") else { return true };
     all.flatten().any(|entry| {
         let is_process =
             entry.file_name().to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
-        is_process
-            && std::fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| lives_in(&stat, &group))
+        is_process && std::fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| such(&stat, &group))
     })
 }
 
-/// `pid (any name) state ppid pgrp …`
+/// Whether a process of this `stat` is in the group and more than a zombie.
 fn lives_in(stat: &str, group: &str) -> bool {
-    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+    state_in(stat, group).is_some_and(|state| state != "Z" && state != "X")
+}
+
+fn is_in(stat: &str, group: &str) -> bool {
+    state_in(stat, group).is_some()
+}
+
+/// `pid (any name) state ppid pgrp …`
+fn state_in<'a>(stat: &'a str, group: &str) -> Option<&'a str> {
+    let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ');
-    let state = fields.next();
-    state != Some("Z") && state != Some("X") && fields.nth(1) == Some(group)
+    let state = fields.next()?;
+    (fields.nth(1) == Some(group)).then_some(state)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use zk::{Held, Holder, Lost, Mode, Session, Style};
 
 use super::applier::{self, Standstill};
@@ -14,15 +15,25 @@ use super::signals::{self, Signals};
 use super::{failed, who};
 use crate::cli::LockRun;
 use crate::commands::connect_as;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exit::{Exit, Failure, chain};
+use crate::output::say;
 use crate::supervisor::{holder, host, now};
 
 /// After how long somebody who waits is told for whom.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 
+/// How long leaving the queue may take. Without an answer the session's end takes us out of it.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the command line says of the configuration.
+pub(super) struct Source<'a> {
+    pub(super) file: Option<&'a Path>,
+    pub(super) settings: &'a [String],
+}
+
 /// `setkeeper lock run`
-pub(super) async fn run(config: &Config, file: Option<&Path>, given: LockRun) -> Result<Exit, Failure> {
+pub(super) async fn run(config: &Config, source: &Source<'_>, given: LockRun) -> Result<Exit, Failure> {
     let mut signals = Signals::install()?;
     let session_timeout = config.lock.session_timeout;
     let zookeeper = zk::Config { session_timeout, ..config.zookeeper.clone() };
@@ -33,15 +44,15 @@ pub(super) async fn run(config: &Config, file: Option<&Path>, given: LockRun) ->
     let grace = given.grace.unwrap_or(config.lock.grace);
     let left = time_to_end(session.timeout());
     if grace > left {
-        eprintln!(
+        say(&format!(
             "setkeeper: the server grants sessions of {:?}: a command that loses the lock gets {left:?} to end after \
              TERM, not {grace:?} (lock.session_timeout asks for a longer one)",
             session.timeout()
-        );
+        ));
     }
     let held = acquire(config, &given, &session, &mut signals).await?;
-    let mut under = Under { session, held, signals, grace };
-    let done = under.work(config, file, &given).await;
+    let mut under = Under { session, held, signals, grace, left: false };
+    let done = under.work(config, source, &given).await;
     under.release().await;
     done
 }
@@ -85,16 +96,27 @@ async fn acquire(
     let reason = given.reason.clone().unwrap_or_else(|| program.display().to_string());
     let me = Holder { v: 1, host: host(), pid: std::process::id(), reason, since: now(), count: None };
     let mut why = GivenUp::TooLong;
-    let held = if given.at_once {
-        session.try_lock(name, style, mode, &me).await
-    } else {
-        let stop = async {
-            tokio::select! {
-                signal = signals.end() => why = GivenUp::Asked(signal),
-                () = wait_for(session, name, given.wait) => {}
-            }
-        };
-        session.lock_until(name, style, mode, &me, stop).await
+    let stopped = CancellationToken::new();
+    let locking = async {
+        match given.at_once {
+            true => session.try_lock(name, style, mode, &me).await,
+            false => session.lock_until(name, style, mode, &me, stopped.cancelled()).await,
+        }
+    };
+    let giving_up = async {
+        tokio::select! {
+            signal = signals.end() => why = GivenUp::Asked(signal),
+            () = wait_for(session, name, given.wait), if !given.at_once => {}
+            // As long as that an answer is awaited.
+            () = sleep(session.timeout()), if given.at_once => {}
+        }
+        stopped.cancel();
+        sleep(LEAVE_WITHIN).await;
+    };
+    let held = tokio::select! {
+        biased;
+        held = locking => held,
+        () = giving_up => Ok(None),
     };
     if let Some(held) = held.map_err(|error| failed(&error))? {
         return Ok(held);
@@ -116,7 +138,7 @@ async fn wait_for(session: &Session, name: &str, longest: Option<Duration>) {
     if longest.is_none_or(|longest| longest > TELL_AFTER)
         && let Some(holders) = holders(session, name).await
     {
-        eprintln!("setkeeper: waiting for `{name}`, held by {holders}");
+        say(&format!("setkeeper: waiting for `{name}`, held by {holders}"));
     }
     match longest {
         Some(longest) => tokio::time::sleep_until(begun + longest).await,
@@ -132,83 +154,128 @@ async fn holders(session: &Session, name: &str) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
+/// The lock was lost before the command began.
+fn not_begun(name: &str, lost: &Lost) -> Failure {
+    let why = chain(lost).join(": ");
+    Failure::new(Exit::NotAcquired, format!("lost the lock `{name}`: {why}; the command has not run"))
+}
+
+fn stay_paused(why: &str) {
+    say(&format!("setkeeper: the appliers stay paused, because {why}, then `setkeeper resume`"));
+}
+
 /// A held lock and what is done under it.
 struct Under {
     session: Session,
     held: Held,
     signals: Signals,
     grace: Duration,
+    /// Something runs that could not be ended: the lock is not to be given to another.
+    left: bool,
 }
 
 /// How the command's run ended.
 enum Ended {
     /// By itself.
     Itself(Exit),
+    /// By a signal, ours or another's.
+    BySignal(Exit),
     /// It was ended, because the lock was lost.
     CutOff,
 }
 
 impl Under {
-    async fn work(&mut self, config: &Config, file: Option<&Path>, given: &LockRun) -> Result<Exit, Failure> {
+    async fn work(&mut self, config: &Config, source: &Source<'_>, given: &LockRun) -> Result<Exit, Failure> {
         let standstill = match given.pause_applier {
             true => Some(self.stand_still(config, &given.name).await?),
             false => None,
         };
-        let ended = match Group::start(&given.command, &self.environment(file)) {
-            Ok(group) => self.run(group).await,
-            Err(failure) => Ok(Ended::Itself(failure.report())),
+        let environment = self.environment(source);
+        // To get here may have taken longer than the lock can be trusted.
+        if let Err(lost) = self.held.confirm().await {
+            if standstill.is_some() {
+                stay_paused("the lock was lost: see that nothing else runs under it");
+            }
+            return Err(not_begun(&given.name, &lost));
+        }
+        let ended = match Group::start(&given.command, &environment) {
+            Ok(group) => self.run(group).await?,
+            Err(failure) => Ended::Itself(failure.report()),
         };
-        match (ended, standstill) {
-            (Ok(Ended::Itself(exit)), standstill) => {
-                if let Some(standstill) = standstill {
-                    standstill.resume(&self.session).await;
-                }
-                Ok(exit)
-            }
-            (Ok(Ended::CutOff), Some(_)) => {
-                eprintln!(
-                    "setkeeper: the appliers stay paused, because the command was cut off: look at what it left, \
-                     then `setkeeper resume`"
-                );
-                Ok(Exit::Lost)
-            }
-            (Ok(Ended::CutOff), None) => Ok(Exit::Lost),
-            (Err(failure), _) => Err(failure),
+        if let Some(standstill) = standstill {
+            self.go_on(&ended, &standstill).await;
+        }
+        match ended {
+            Ended::Itself(exit) | Ended::BySignal(exit) => Ok(exit),
+            Ended::CutOff => Ok(Exit::Lost),
         }
     }
 
-    /// What the command is told. `setkeeper fence check` has to find the same environment in it.
-    fn environment(&self, file: Option<&Path>) -> Vec<(&'static str, OsString)> {
-        let token = ("SETKEEPER_LOCK_TOKEN", self.held.token().to_string().into());
-        let key = ("SETKEEPER_LOCK_KEY", self.held.key().into());
-        let file = file.and_then(|file| std::path::absolute(file).ok());
-        let named = file.map(|file| ("SETKEEPER_CONFIG", file.into_os_string()));
-        [token, key].into_iter().chain(named).collect()
+    /// Lets the appliers go on, unless somebody has to look first.
+    async fn go_on(&mut self, ended: &Ended, standstill: &Standstill) {
+        match ended {
+            Ended::BySignal(_) => stay_paused("a signal ended the command: look at what it left"),
+            Ended::CutOff => stay_paused("the command was cut off: look at what it left"),
+            // Once the lock is lost, another may rely on the pause.
+            Ended::Itself(_) => match self.held.confirm().await {
+                Ok(()) => standstill.resume(&self.session).await,
+                Err(lost) => {
+                    let why = chain(&lost).join(": ");
+                    stay_paused(&format!("the lock was lost ({why}): see that nothing else runs under it"));
+                }
+            },
+        }
     }
 
-    /// Pauses the appliers and waits until they stand still. On a failure everything is as before.
+    /// What the command is told. `setkeeper fence check` has to find the same environment in it, wherever it is run.
+    fn environment(&self, source: &Source<'_>) -> Vec<(String, OsString)> {
+        let mut all = vec![
+            ("SETKEEPER_LOCK_TOKEN".to_owned(), self.held.token().to_string().into()),
+            ("SETKEEPER_LOCK_KEY".to_owned(), self.held.key().into()),
+        ];
+        let file = config::find(source.file).ok().and_then(|file| std::path::absolute(file).ok());
+        all.extend(file.map(|file| ("SETKEEPER_CONFIG".to_owned(), file.into_os_string())));
+        all.extend(source.settings.iter().filter_map(|setting| {
+            let (key, value) = setting.split_once('=')?;
+            Some((format!("SETKEEPER__{}", key.to_uppercase().replace('.', "__")), value.into()))
+        }));
+        all
+    }
+
+    /// Pauses the appliers and waits until they stand still. On a failure everything is as before, unless the lock is
+    /// lost: another may rely on the pause by then.
     async fn stand_still(&mut self, config: &Config, name: &str) -> Result<Standstill, Failure> {
-        let standstill = applier::pause(&self.session, &self.held.key(), name, &holder()).await?;
+        let wanted = applier::wanted(&self.held.key(), name, &holder());
         let failure = tokio::select! {
-            reached = standstill.reached(&self.session, config.lock.pause_within) => match reached {
-                Ok(()) => return Ok(standstill),
+            reached = applier::stand_still(&self.session, &wanted, config.lock.pause_within) => match reached {
+                Ok(standstill) => return Ok(standstill),
                 Err(failure) => failure,
             },
             signal = self.signals.end() => interrupted(name, signal),
-            lost = self.held.lost() => Failure::of(Exit::Lost, &lost),
+            lost = self.held.lost() => {
+                stay_paused("the lock was lost: see that nothing else runs under it");
+                return Err(not_begun(name, &lost));
+            }
         };
-        standstill.resume(&self.session).await;
+        match self.held.confirm().await {
+            Ok(()) => applier::take_back(&self.session, &wanted).await,
+            Err(_) => stay_paused("the lock was lost: see that nothing else runs under it"),
+        }
         Err(failure)
     }
 
     /// Runs the command to its end, or ends it.
     async fn run(&mut self, mut group: Group) -> Result<Ended, Failure> {
+        let mut asked_to_end = false;
         let ended = loop {
             tokio::select! {
                 biased;
                 status = group.ended() => break Ok(status),
                 lost = self.held.lost() => break Err(lost),
-                signal = self.signals.next() => group.signal(signal),
+                signal = self.signals.next() => {
+                    group.signal(signal);
+                    asked_to_end |= signals::is_end(signal);
+                }
             }
         };
         let status = match ended {
@@ -216,25 +283,44 @@ impl Under {
             Err(lost) => return Ok(self.cut_off(&mut group, &lost).await),
         };
         if !group.is_empty() {
-            eprintln!(
-                "setkeeper: the command has left processes behind; they are ended before the lock is released"
+            group.terminate();
+            say(
+                "setkeeper: the command has left processes behind; they are ended before the lock is released",
             );
-            tokio::select! {
+            let ended = tokio::select! {
                 biased;
-                () = group.end(Instant::now() + self.grace) => {}
+                ended = group.end(Instant::now() + self.grace) => ended,
                 lost = self.held.lost() => return Ok(self.cut_off(&mut group, &lost).await),
+            };
+            if !ended && !self.outlast(&mut group).await {
+                return Ok(Ended::CutOff);
             }
         }
         if Instant::now() >= self.held.safe_until() {
             // This process was stopped, or starved, while the command ran on.
-            eprintln!("setkeeper: the command has ended, but the lock may have been lost before it did");
+            say("setkeeper: the command has ended, but the lock may have been lost before it did");
             return Ok(Ended::CutOff);
         }
-        Ok(Ended::Itself(group::exit(status?)))
+        let status = status?;
+        let by_signal = group::was_killed(status) || (asked_to_end && !status.success());
+        let exit = group::exit(status);
+        Ok(if by_signal { Ended::BySignal(exit) } else { Ended::Itself(exit) })
+    }
+
+    /// Holds the lock while something runs that cannot be ended. Returns false if it runs on when that is over.
+    async fn outlast(&mut self, group: &mut Group) -> bool {
+        say("setkeeper: the lock is held until it has ended");
+        tokio::select! {
+            biased;
+            () = group.gone() => true,
+            _ = self.held.lost() => { self.left = true; false }
+            _ = self.signals.end() => { self.left = true; false }
+        }
     }
 
     /// Ends the command before the server can give the lock to another, as far as that can still be.
-    async fn cut_off(&self, group: &mut Group, lost: &Lost) -> Ended {
+    async fn cut_off(&mut self, group: &mut Group, lost: &Lost) -> Ended {
+        group.terminate();
         let now = Instant::now();
         let safe_until = match lost {
             Lost::Silent(_) => self.held.safe_until() - margin(self.session.timeout()),
@@ -244,21 +330,27 @@ impl Under {
             Lost::Deleted | Lost::Generation => now + time_to_end(self.session.timeout()),
         };
         let kill_at = safe_until.clamp(now, now + self.grace);
-        eprintln!(
+        say(&format!(
             "setkeeper: lost the lock: {}; the command gets TERM now and KILL in {:?}",
             chain(lost).join(": "),
             kill_at - now
-        );
-        group.end(kill_at).await;
+        ));
+        self.left |= !group.end(kill_at).await;
         Ended::CutOff
     }
 
     async fn release(self) {
-        let why = match timeout(self.session.timeout(), self.held.release()).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => chain(&error).join(": "),
-            Err(_) => "zookeeper does not answer".to_owned(),
+        let why = if self.left {
+            // Neither released nor closed: the session is left to expire.
+            std::mem::forget(self.held);
+            "the lock is not released".to_owned()
+        } else {
+            match timeout(self.session.timeout(), self.held.release()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => chain(&error).join(": "),
+                Err(_) => "zookeeper does not answer".to_owned(),
+            }
         };
-        eprintln!("setkeeper: {why}; the lock is free at the latest in {:?}", self.session.timeout());
+        say(&format!("setkeeper: {why}; the lock is free at the latest in {:?}", self.session.timeout()));
     }
 }

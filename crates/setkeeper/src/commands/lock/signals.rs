@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
 use crate::exit::{Exit, Failure};
+use crate::output::say;
 
 /// Passed on to the command.
 const FORWARDED: [Signal; 6] =
@@ -31,7 +32,7 @@ impl Signals {
             if signal != Signal::TSTP {
                 return signal;
             }
-            eprintln!("setkeeper: not suspended: whoever holds a lock has to keep its session alive");
+            say("setkeeper: not suspended: whoever holds a lock has to keep its session alive");
         }
     }
 
@@ -39,7 +40,7 @@ impl Signals {
     pub(super) async fn end(&mut self) -> Signal {
         loop {
             let signal = self.next().await;
-            if signal != Signal::USR1 && signal != Signal::USR2 {
+            if is_end(signal) {
                 return signal;
             }
         }
@@ -56,6 +57,11 @@ impl Signals {
         })
         .await
     }
+}
+
+/// Whether a signal asks for an end.
+pub(super) fn is_end(signal: Signal) -> bool {
+    signal != Signal::USR1 && signal != Signal::USR2
 }
 
 /// `SIGTERM`
