@@ -14,6 +14,7 @@ pub mod check;
 pub mod choose;
 pub mod discover;
 pub mod endpoints;
+mod group;
 pub mod health;
 pub mod hook;
 pub mod instance;

@@ -5,7 +5,7 @@
 //! node that does not come back ends the request for all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use change::Millis;
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,28 @@ impl Restart {
         self.request.nodes.iter().all(done)
     }
 
+    /// How many nodes are through.
+    #[must_use]
+    pub fn done(&self) -> usize {
+        self.progress.values().filter(|progress| progress.state == Stage::Done).count()
+    }
+
+    /// The nodes that are not.
+    pub fn missing(&self) -> impl Iterator<Item = &str> {
+        let is_done =
+            |node: &&String| self.progress.get(*node).is_some_and(|progress| progress.state == Stage::Done);
+        self.request.nodes.iter().filter(move |node| !is_done(node)).map(String::as_str)
+    }
+
+    /// Whether it runs still, although nothing has happened to it for longer than `valid`: the agents that it waits for
+    /// are gone, and would not begin with it any more.
+    #[must_use]
+    pub fn is_stale(&self, now: Millis, valid: Duration) -> bool {
+        let told = self.progress.values().map(|progress| progress.since);
+        let newest = told.chain([self.request.since]).max().unwrap_or(now);
+        self.request.state == RequestState::Running && is_older(newest, now, valid)
+    }
+
     /// The request with its state changed.
     #[must_use]
     pub fn ended(&self, state: RequestState, failed: Option<Failed>) -> Request {
@@ -179,14 +201,41 @@ pub enum Task<'a> {
     Queue(&'a Restart),
     /// Own up: the agent was lost while it restarted its node, and nobody knows how far it came.
     OwnUp(&'a Restart),
+    /// End this one for all: those that it waits for are gone.
+    GiveUp(&'a Restart),
+}
+
+fn is_older(since: Millis, now: Millis, valid: Duration) -> bool {
+    now.0.saturating_sub(since.0) > i64::try_from(valid.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// How long a node whose turn it is waits for others. Time in which another node had its turn does not count: that is
+/// what it waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Patience {
+    since: Option<(usize, Instant)>,
+}
+
+impl Patience {
+    /// The turn has come (again), so many nodes being through.
+    pub fn turn(&mut self, done: usize, now: Instant) {
+        if self.since.is_none_or(|(before, _)| before != done) {
+            self.since = Some((done, now));
+        }
+    }
+
+    /// Whether it has waited for longer than this.
+    #[must_use]
+    pub fn is_over(&self, within: Duration, now: Instant) -> bool {
+        self.since.is_some_and(|(_, since)| now.saturating_duration_since(since) > within)
+    }
 }
 
 /// What `instance` has to do: the oldest running request that names it and that it has not been through. Requests older
-/// than `valid` are nobody's wish any more.
+/// than `valid` are nobody's wish any more, and ended by whoever sees them.
 #[must_use]
 pub fn task<'a>(instance: &str, restarts: &'a [Restart], now: Millis, valid: Duration) -> Task<'a> {
     for restart in restarts.iter().filter(|restart| restart.request.state == RequestState::Running) {
-        let valid = i64::try_from(valid.as_millis()).unwrap_or(i64::MAX);
         if !restart.request.nodes.contains(instance) {
             continue;
         }
@@ -194,13 +243,13 @@ pub fn task<'a>(instance: &str, restarts: &'a [Restart], now: Millis, valid: Dur
             Some(Stage::Done | Stage::Failed) => {}
             Some(Stage::Draining | Stage::Restarting | Stage::Starting) => return Task::OwnUp(restart),
             None | Some(Stage::Waiting) => {
-                if now.0.saturating_sub(restart.request.since.0) <= valid {
+                if !is_older(restart.request.since, now, valid) {
                     return Task::Queue(restart);
                 }
             }
         }
     }
-    Task::None
+    restarts.iter().find(|restart| restart.is_stale(now, valid)).map_or(Task::None, Task::GiveUp)
 }
 
 /// What the fleet looks like to a node whose turn it is.

@@ -28,6 +28,7 @@ mod scaling;
 mod view;
 
 use restart::Turn;
+pub use restart::give_up;
 use scaling::Scaling;
 pub use scaling::running;
 pub use view::{Drain, View, boot_id, drain_path, report_path};
@@ -188,11 +189,17 @@ impl Agent {
         )?;
         let mut looks = interval(config.health_every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut turn, mut node) = (Turn::default(), Node::default());
+        if let Some(command) = config.restart_command.clone().filter(Command::is_running) {
+            // An earlier term has left it, without its lock: whatever is seen of Superset now is soon over.
+            turn = Turn::alone(command);
+            node = node.step(config.failures, Input::RestartBegins).0;
+        }
         let mut agent = Agent {
             live: config.live_file.clone().map(Live::open),
-            turn: Turn::default(),
+            turn,
             scaling: Scaling::default(),
-            node: Node::default(),
+            node,
             registration: None,
             registered_version: None,
             ended_drain: None,
@@ -414,6 +421,7 @@ impl Agent {
         self.give_up_restart().await?;
         self.step(Input::Stop).await?;
         self.tell().await?;
+        self.scaling.end().await;
         Ok(Stopped::Asked)
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Call {
     /// Format, 1.
     pub v: u32,
-    /// When it ended, by the clock of the node that called.
+    /// When it ended, or began if it runs, by the clock of the node that called.
     pub at: Millis,
     /// The node that called.
     pub by: String,
@@ -18,6 +18,9 @@ pub struct Call {
     pub wanted: u32,
     /// How many there were.
     pub present: u32,
+    /// Whether it had begun only: a node that is lost meanwhile leaves it so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub running: bool,
     /// What went wrong, if anything did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
@@ -86,7 +89,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds { settle: Duration::from_millis(100), retry: Duration::from_millis(1000) };
 
     fn call(at: i64, wanted: u32) -> Call {
-        Call { v: 1, at: Millis(at), by: "a".to_owned(), wanted, present: 1, failed: None }
+        Call { v: 1, at: Millis(at), by: "a".to_owned(), wanted, present: 1, running: false, failed: None }
     }
 
     fn check(

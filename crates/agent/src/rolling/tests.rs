@@ -36,6 +36,7 @@ fn check(nodes: Vec<(&str, Found)>, wanted: &str) {
         Task::None => "nothing".to_owned(),
         Task::Queue(restart) => format!("queue for {}", restart.id),
         Task::OwnUp(restart) => format!("own up to {}", restart.id),
+        Task::GiveUp(restart) => format!("give up {}", restart.id),
     };
     assert_eq!(told, wanted);
 }
@@ -80,7 +81,8 @@ fn a_node_that_was_through_does_nothing_and_one_that_was_lost_owns_up() {
 
 #[test]
 fn a_request_that_is_too_old_or_of_no_form_is_nobodys_wish() {
-    check(vec![("restart/superset/1", request("running", -3_700_000, &["a"]))], "nothing");
+    check(vec![("restart/superset/1", request("running", -3_700_000, &["a"]))], "give up 1");
+    check(vec![("restart/superset/1", request("done", -3_700_000, &["a"]))], "nothing");
     check(vec![("restart/superset/1", znode(serde_json::json!({"v": 1})))], "nothing");
     check(
         vec![
@@ -89,6 +91,40 @@ fn a_request_that_is_too_old_or_of_no_form_is_nobodys_wish() {
         ],
         "nothing",
     );
+}
+
+#[test]
+fn a_request_that_nothing_happens_to_is_given_up_by_any_node_once_it_is_too_old() {
+    let with = |moved: i64, state: &str| {
+        let progress = znode(serde_json::json!({"v": 1, "state": state, "since": moved}));
+        vec![
+            ("restart/superset/1", request("running", -9_000_000, &["b", "c"])),
+            ("restart/superset/1/b", progress),
+        ]
+    };
+    check(with(-3_600_000, "done"), "give up 1");
+    check(with(-3_500_000, "done"), "nothing");
+    // Whether the lock of this one is held still, is for whoever gives up to see.
+    check(with(-3_600_000, "starting"), "give up 1");
+    let mut both = with(-3_600_000, "done");
+    both.push(("restart/superset/2", request("running", 0, &["a"])));
+    check(both, "queue for 2");
+}
+
+#[test]
+fn a_node_waits_so_long_from_its_first_turn_or_from_when_another_came_back() {
+    let begin = Instant::now();
+    let at = |secs| begin + Duration::from_secs(secs);
+    let within = Duration::from_secs(10);
+    let mut patience = Patience::default();
+    assert!(!patience.is_over(within, at(100)), "its turn has not come");
+    patience.turn(0, at(100));
+    patience.turn(0, at(109));
+    assert!(!patience.is_over(within, at(110)));
+    assert!(patience.is_over(within, at(111)));
+    patience.turn(1, at(170));
+    assert!(!patience.is_over(within, at(180)));
+    assert!(patience.is_over(within, at(181)));
 }
 
 #[test]

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use zk::{ControlError, Held, LockError, Lost, Session};
 
 use super::fleet;
 use super::{Agent, Error, Pending, now};
 use crate::health::in_words;
+use crate::hook::Command;
 use crate::node::Input;
-use crate::rolling::{Failed, Fleet, Progress, Request, RequestState, Restart, Stage, Task, restarts, task};
+use crate::rolling::{
+    Failed, Fleet, Patience, Progress, Request, RequestState, Restart, Stage, Task, restarts, task,
+};
 
 /// How long a node whose turn has come waits for others to be registered before it lets another have its turn: that may
 /// be the very one that has to be restarted to come back.
@@ -20,8 +24,8 @@ const YIELD_AFTER: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Turn {
     state: State,
-    /// Since when it waits for its turn.
-    since: Option<Instant>,
+    /// How long it waits, once its turn has come.
+    patience: Patience,
     /// The progress that was written last, and of which request: what is followed may be older.
     told: Option<(String, Progress)>,
 }
@@ -43,6 +47,8 @@ enum State {
     Restarting { id: String, held: Box<Held>, running: Pending<Result<(), String>> },
     /// The command is done; Superset starts.
     Starting { id: String, held: Box<Held>, until: Instant },
+    /// The command runs, but the lock was lost: the restart has failed, and the node stays out until the command ends.
+    Alone { running: Pending<Result<(), String>> },
 }
 
 /// What became of the wait.
@@ -56,20 +62,29 @@ pub(super) enum Event {
 }
 
 impl Turn {
+    /// The turn of a node whose command runs since an earlier term.
+    pub(super) fn alone(command: Command) -> Turn {
+        let running: Pending<_> = Box::pin(async move {
+            command.ended().await;
+            Ok(())
+        });
+        Turn { state: State::Alone { running }, ..Turn::default() }
+    }
+
     /// Where the node is, for others.
     pub(super) fn stage(&self) -> Option<Stage> {
         match &self.state {
             State::Idle => None,
             State::Queued { .. } | State::Yielded { .. } | State::Holding { .. } => Some(Stage::Waiting),
             State::Draining { .. } => Some(Stage::Draining),
-            State::Restarting { .. } => Some(Stage::Restarting),
+            State::Restarting { .. } | State::Alone { .. } => Some(Stage::Restarting),
             State::Starting { .. } => Some(Stage::Starting),
         }
     }
 
     fn id(&self) -> Option<&str> {
         match &self.state {
-            State::Idle => None,
+            State::Idle | State::Alone { .. } => None,
             State::Queued { id, .. }
             | State::Yielded { id, .. }
             | State::Holding { id, .. }
@@ -82,7 +97,7 @@ impl Turn {
     /// Nothing is asked of the node any more.
     fn over(&mut self) {
         self.state = State::Idle;
-        self.since = None;
+        self.patience = Patience::default();
     }
 
     fn is_away(&self) -> bool {
@@ -104,6 +119,7 @@ impl Turn {
                 why = held.lost() => Event::Lost(why),
                 () = tokio::time::sleep_until(*until) => Event::Time,
             },
+            State::Alone { running } => Event::Ended(running.await),
             State::Restarting { held, running, .. } => tokio::select! {
                 ended = running => Event::Ended(ended),
                 why = held.lost() => Event::Lost(why),
@@ -115,6 +131,9 @@ impl Turn {
 impl Agent {
     /// Sees whether a restart is asked for, or one that we wait for is off, or may begin.
     pub(super) async fn consider_restart(&mut self) -> Result<(), Error> {
+        if matches!(self.turn.state, State::Alone { .. }) {
+            return Ok(());
+        }
         let mut asked = restarts(&self.config.service, self.control.nodes());
         if let Some((id, progress)) = &self.turn.told
             && let Some(restart) = asked.iter_mut().find(|restart| restart.id == *id)
@@ -142,6 +161,11 @@ impl Agent {
                 let why = "its agent was lost while it restarted the node; look at the node";
                 self.fail(&restart.id.clone(), why.to_owned()).await
             }
+            Task::GiveUp(restart) => {
+                let valid = self.config.restart_valid;
+                give_up(&self.session, &self.config.service, &restart.id, valid).await?;
+                Ok(())
+            }
             Task::Queue(restart) => {
                 let restart = restart.clone();
                 if self.config.restart_command.is_none() {
@@ -150,7 +174,7 @@ impl Agent {
                 }
                 info!(id = %restart.id, by = %restart.request.by, reason = %restart.request.reason, "a restart is asked for");
                 self.progress(&restart.id, Stage::Waiting, Some("for its turn".to_owned()), None).await?;
-                self.turn.since = Some(Instant::now());
+                self.turn.patience = Patience::default();
                 self.queue(restart.id);
                 Ok(())
             }
@@ -191,6 +215,11 @@ impl Agent {
                 self.turn.state = State::Starting { id, held, until };
                 Ok(())
             }
+            (State::Restarting { id, running, .. }, Event::Lost(why)) => {
+                self.turn.state = State::Alone { running };
+                self.failed(&id, format!("the lock was lost meanwhile: {why}")).await
+            }
+            (State::Alone { .. }, Event::Ended(_)) => self.alone_ended().await,
             (State::Restarting { id, held, .. }, Event::Ended(Err(why))) => {
                 self.fail(&id, why).await?;
                 release(held).await;
@@ -203,10 +232,9 @@ impl Agent {
                 release(held).await;
                 Ok(())
             }
-            (
-                State::Draining { id, .. } | State::Restarting { id, .. } | State::Starting { id, .. },
-                Event::Lost(why),
-            ) => self.fail(&id, format!("the lock was lost meanwhile: {why}")).await,
+            (State::Draining { id, .. } | State::Starting { id, .. }, Event::Lost(why)) => {
+                self.fail(&id, format!("the lock was lost meanwhile: {why}")).await
+            }
             (state, _) => {
                 self.turn.state = state;
                 Ok(())
@@ -235,6 +263,7 @@ impl Agent {
                 return Ok(());
             }
         }
+        self.turn.patience.turn(restart.done(), Instant::now().into_std());
         self.turn.state = State::Holding { id, held, until: Instant::now() + YIELD_AFTER };
         self.leave_if_possible(restart).await
     }
@@ -250,7 +279,7 @@ impl Agent {
         };
         match fleet.may_leave(&self.config.instance, self.config.max_unavailable.get()) {
             Ok(()) => self.leave().await,
-            Err(why) if self.turn.since.is_some_and(|since| since.elapsed() > self.config.healthy_within) => {
+            Err(why) if self.turn.patience.is_over(self.config.healthy_within, Instant::now().into_std()) => {
                 let State::Holding { id, held, .. } = std::mem::take(&mut self.turn.state) else {
                     return Ok(());
                 };
@@ -296,7 +325,9 @@ impl Agent {
             ("SETKEEPER_INSTANCE", self.config.instance.clone()),
         ];
         let within = self.config.restart_timeout;
-        let running: Pending<_> = Box::pin(async move { command.run(&env, within).await });
+        // Nobody calls it off: half a restart is worse than none.
+        let off = CancellationToken::new();
+        let running: Pending<_> = Box::pin(async move { command.run(&env, within, off).await });
         self.turn.state = State::Restarting { id, held, running };
         Ok(())
     }
@@ -325,11 +356,25 @@ impl Agent {
 
     /// Ends the request for everybody.
     async fn fail(&mut self, id: &str, why: String) -> Result<(), Error> {
-        warn!(id, %why, "the restart has failed; no other node begins");
         self.turn.over();
+        self.failed(id, why).await?;
+        self.step(Input::RestartFailed).await
+    }
+
+    /// The same, while the node stays out.
+    async fn failed(&mut self, id: &str, why: String) -> Result<(), Error> {
+        warn!(id, %why, "the restart has failed; no other node begins");
         self.progress(id, Stage::Failed, Some(why.clone()), None).await?;
         let failed = Some((self.config.instance.as_str(), why));
-        end(&self.session, &self.config.service, id, RequestState::Failed, failed).await?;
+        end(&self.session, &self.config.service, id, RequestState::Failed, failed).await
+    }
+
+    /// A command whose restart has failed already is over: what was seen of Superset before is not so any more.
+    async fn alone_ended(&mut self) -> Result<(), Error> {
+        self.turn.over();
+        self.probing = None;
+        let probe = self.config.health_url.clone().probe(self.config.health_timeout).await;
+        self.step(Input::Probed(probe)).await?;
         self.step(Input::RestartFailed).await
     }
 
@@ -367,6 +412,33 @@ async fn release(held: Box<Held>) {
         // It goes with the session.
         warn!(error = %in_words(&error), "the fleet's lock was not released");
     }
+}
+
+/// Ends a request that nothing has happened to for longer than `valid`, naming who was waited for. `false` says that it
+/// is none such, or that a node is away for it still.
+///
+/// # Errors
+/// [`Error`].
+pub async fn give_up(session: &Session, service: &str, id: &str, valid: Duration) -> Result<bool, Error> {
+    let Some(restart) = read(session, service, id).await? else { return Ok(false) };
+    if !restart.is_stale(now(), valid) {
+        return Ok(false);
+    }
+    for progress in restart.progress.values().filter(|progress| progress.state.is_away()) {
+        if is_held(session, progress.lock.as_deref()).await? {
+            return Ok(false);
+        }
+    }
+    let missing: Vec<&str> = restart.missing().collect();
+    let Some(first) = missing.first() else {
+        // The last one was lost before it could say so.
+        end(session, service, id, RequestState::Done, None).await?;
+        return Ok(true);
+    };
+    let why = format!("nothing has happened for {valid:?}; agents that are gone: {}", missing.join(", "));
+    warn!(id, %why, "the restart is given up");
+    end(session, service, id, RequestState::Failed, Some((first, why))).await?;
+    Ok(true)
 }
 
 /// Whether the lock of a node that is away is its own still.

@@ -1,17 +1,21 @@
 //! Calling the operator's `scale_command`: the effects of [`crate::scale`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::time::Duration;
 
 use asset::{Group, Setting, parse_setting};
+use change::Lifetime;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
-use zk::{Found, LockError};
+use zk::{Found, LockError, Session};
 
 use super::fleet;
 use super::view::View;
 use super::{Agent, Error, Pending, now};
 use crate::health::in_words;
+use crate::hook::Command;
 use crate::scale::{Call, Counts, Scaler};
 
 /// The hook, and when it is next due.
@@ -19,7 +23,13 @@ use crate::scale::{Call, Counts, Scaler};
 pub(super) struct Scaling {
     scaler: Scaler,
     due: Option<Instant>,
-    running: Option<Pending<Result<Option<Call>, Error>>>,
+    running: Option<Running>,
+}
+
+/// A call on its way. The command is called off with it.
+struct Running {
+    call: Pending<Result<Option<Call>, Error>>,
+    off: DropGuard,
 }
 
 /// What became of the wait.
@@ -37,7 +47,7 @@ impl Scaling {
     /// Cancel-safe.
     pub(super) async fn next(&mut self) -> Event {
         if let Some(running) = &mut self.running {
-            return Event::Called(running.await);
+            return Event::Called((&mut running.call).await);
         }
         match self.due {
             Some(due) => tokio::time::sleep_until(due).await,
@@ -45,6 +55,15 @@ impl Scaling {
         }
         self.due = None;
         Event::Due
+    }
+
+    /// The agent ends: a call that is on its way is called off.
+    pub(super) async fn end(&mut self) {
+        let Some(Running { call, off }) = self.running.take() else { return };
+        drop(off);
+        if let Err(error) = call.await {
+            warn!(error = %in_words(&error), "what became of the scale command is not told");
+        }
     }
 }
 
@@ -67,70 +86,138 @@ impl Agent {
         if self.config.scale_command.is_none() || self.scaling.running.is_some() {
             return;
         }
-        let nodes = self.nodes();
-        let counts = self.wanted().map(|wanted| {
-            let present = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
-            Counts { wanted, present }
-        });
-        let last = self.control.nodes().get(&format!("scale/{}", self.config.service));
-        let last = last.and_then(|found| serde_json::from_slice::<Call>(&found.bytes).ok());
-        let due = self.scaling.scaler.due(now(), counts, last.as_ref(), self.config.scale);
-        match (due, counts) {
-            (Some(Duration::ZERO), Some(counts)) if self.scaling.due.is_none() => self.call(counts, &nodes),
+        let service = &self.config.service;
+        let at = format!("scale/{service}");
+        let (setting, last) = (self.settings.nodes().get(&at), self.control.nodes().get(&at));
+        let seen = Seen::new(service, setting, self.workers.nodes(), last);
+        let due = self.scaling.scaler.due(now(), seen.counts, seen.last.as_ref(), self.config.scale);
+        match (due, seen.counts) {
+            (Some(Duration::ZERO), Some(counts)) if self.scaling.due.is_none() => self.call(counts, seen),
             // Somebody else was at work a moment ago.
             (Some(Duration::ZERO), _) => {}
             (due, _) => self.scaling.due = due.map(|due| Instant::now() + due),
         }
     }
 
-    /// The count that is asked for; a setting that is bad or may not be read asks for nothing.
-    fn wanted(&self) -> Option<u32> {
-        let name = &self.config.service;
-        let found = self.settings.nodes().get(&format!("scale/{name}"))?;
-        match parse_setting(Group::Scale, name, &found.bytes) {
-            Ok(Setting::Scale(scale)) => Some(scale.count),
-            Ok(Setting::Flag(_) | Setting::Config(_) | Setting::Follow(_)) | Err(_) => None,
-        }
-    }
-
-    /// The nodes of our service whose agent runs.
-    fn nodes(&self) -> BTreeSet<String> {
-        running(self.workers.nodes())
-            .filter(|view| view.service == self.config.service)
-            .map(|view| view.instance)
-            .collect()
-    }
-
-    fn call(&mut self, counts: Counts, nodes: &BTreeSet<String>) {
+    fn call(&mut self, counts: Counts, seen: Seen) {
         let Some(command) = self.config.scale_command.clone() else { return };
-        let service = self.config.service.clone();
-        let env = vec![
-            ("SETKEEPER_SERVICE", service.clone()),
-            ("SETKEEPER_WANTED", counts.wanted.to_string()),
-            ("SETKEEPER_PRESENT", counts.present.to_string()),
-            ("SETKEEPER_NODES", nodes.iter().cloned().collect::<Vec<_>>().join(",")),
-        ];
-        let (session, within, by) =
-            (self.session.clone(), self.config.scale_timeout, self.config.instance.clone());
+        let off = CancellationToken::new();
+        let call = Caller {
+            session: self.session.clone(),
+            service: self.config.service.clone(),
+            by: self.config.instance.clone(),
+            within: self.config.scale_timeout,
+            command,
+            counts,
+            off: off.clone(),
+        };
         self.scaling.due = None;
-        self.scaling.running = Some(Box::pin(async move {
-            let reason = format!("scale {service} from {} to {}", counts.present, counts.wanted);
-            let Some(mut held) = fleet::try_lock(&session, &format!("scale.{service}"), &reason).await?
-            else {
-                return Ok(None);
-            };
-            info!(%reason, "calling the scale command");
-            let ended = tokio::select! {
-                ended = command.run(&env, within) => ended,
-                why = held.lost() => Err(format!("the fleet's lock was lost meanwhile: {why}")),
-            };
-            let Counts { wanted, present } = counts;
-            let call = Call { v: 1, at: now(), by, wanted, present, failed: ended.err() };
-            let bytes = serde_json::to_vec(&call).expect("texts and numbers always make JSON");
-            session.put_mark(&format!("control/scale/{service}"), &bytes).await?;
+        self.scaling.running = Some(Running { call: Box::pin(call.call(seen)), off: off.drop_guard() });
+    }
+}
+
+/// What scaling goes by.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    counts: Option<Counts>,
+    /// The nodes of our service whose agent runs.
+    nodes: BTreeSet<String>,
+    last: Option<Call>,
+}
+
+impl Seen {
+    fn new(
+        service: &str,
+        setting: Option<&Found>,
+        workers: &BTreeMap<String, Found>,
+        last: Option<&Found>,
+    ) -> Seen {
+        let views = running(workers).filter(|view| view.service == service);
+        let nodes: BTreeSet<String> = views.map(|view| view.instance).collect();
+        let present = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+        let counts =
+            setting.and_then(|found| wanted(service, found)).map(|wanted| Counts { wanted, present });
+        let last = last.and_then(|found| serde_json::from_slice(&found.bytes).ok());
+        Seen { counts, nodes, last }
+    }
+
+    /// Reads it anew.
+    async fn read(session: &Session, service: &str) -> Result<Seen, Error> {
+        let (setting, last) = (format!("settings/scale/{service}"), format!("control/scale/{service}"));
+        let tree = session.read_tree(&[&setting, &last, "workers"]).await?;
+        let found: BTreeMap<&str, &Found> =
+            tree.nodes.iter().map(|(path, found)| (path.as_str(), found)).collect();
+        let workers = found
+            .iter()
+            .filter_map(|(path, found)| Some((path.strip_prefix("workers/")?.to_owned(), (*found).clone())));
+        let [setting, last] = [setting, last].map(|path| found.get(path.as_str()).copied());
+        Ok(Seen::new(service, setting, &workers.collect(), last))
+    }
+}
+
+/// The count that is asked for; a setting that is bad, may not be read or goes with a session asks for nothing.
+fn wanted(service: &str, found: &Found) -> Option<u32> {
+    if found.lifetime != Lifetime::Persistent {
+        return None;
+    }
+    match parse_setting(Group::Scale, service, &found.bytes) {
+        Ok(Setting::Scale(scale)) => Some(scale.count),
+        Ok(Setting::Flag(_) | Setting::Config(_) | Setting::Follow(_)) | Err(_) => None,
+    }
+}
+
+/// One call.
+struct Caller {
+    session: Session,
+    service: String,
+    by: String,
+    within: Duration,
+    command: Command,
+    counts: Counts,
+    off: CancellationToken,
+}
+
+impl Caller {
+    /// Calls, if all is still as it was `seen` once the lock is ours.
+    async fn call(self, seen: Seen) -> Result<Option<Call>, Error> {
+        let Counts { wanted, present } = self.counts;
+        let reason = format!("scale {} from {present} to {wanted}", self.service);
+        let lock = format!("scale.{}", self.service);
+        let Some(mut held) = fleet::try_lock(&self.session, &lock, &reason).await? else { return Ok(None) };
+        if self.off.is_cancelled() || Seen::read(&self.session, &self.service).await? != seen {
             released(held.release().await);
-            Ok(Some(call))
-        }));
+            return Ok(None);
+        }
+        // Told before: a node that is lost meanwhile has called all the same.
+        self.tell(true, None).await?;
+        info!(%reason, "calling the scale command");
+        let env = [
+            ("SETKEEPER_SERVICE", self.service.clone()),
+            ("SETKEEPER_WANTED", wanted.to_string()),
+            ("SETKEEPER_PRESENT", present.to_string()),
+            ("SETKEEPER_NODES", seen.nodes.iter().cloned().collect::<Vec<_>>().join(",")),
+        ];
+        let mut running = pin!(self.command.run(&env, self.within, self.off.clone()));
+        let ended = tokio::select! {
+            ended = &mut running => ended,
+            why = held.lost() => {
+                self.off.cancel();
+                // It has ended by then; how does not matter.
+                let _ = running.await;
+                Err(format!("the fleet's lock was lost meanwhile: {why}"))
+            }
+        };
+        let call = self.tell(false, ended.err()).await?;
+        released(held.release().await);
+        Ok(Some(call))
+    }
+
+    async fn tell(&self, running: bool, failed: Option<String>) -> Result<Call, Error> {
+        let Counts { wanted, present } = self.counts;
+        let call = Call { v: 1, at: now(), by: self.by.clone(), wanted, present, running, failed };
+        let bytes = serde_json::to_vec(&call).expect("texts and numbers always make JSON");
+        self.session.put_mark(&format!("control/scale/{}", self.service), &bytes).await?;
+        Ok(call)
     }
 }
 

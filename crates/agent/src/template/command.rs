@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Child;
 use tokio::time::{Instant, timeout};
+
+use crate::group::Group;
 
 /// How much of a command's output is told, in bytes: the end of it.
 const TOLD: usize = 2048;
@@ -47,7 +48,7 @@ pub enum CommandFault {
         /// The end of what it printed.
         said: String,
     },
-    /// It took too long, and was killed with all that it had started.
+    /// It took too long, and was ended with all that it had started.
     #[error("`{program}` did not end within {within:?}: {said}")]
     Late {
         /// The program.
@@ -84,15 +85,16 @@ impl Command {
         let mut child = command
             .spawn()
             .map_err(|error| CommandFault::Start { program: program.clone(), why: error.to_string() })?;
-        let guard = Group(child.id());
+        let group = Group::new(&child);
         let mut said = Vec::new();
         let status = self.wait(&mut child, &mut said).await;
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         let Some(status) = status else {
+            group.end(&mut child).await;
             return Err(CommandFault::Late { program, within: self.within, said });
         };
         // It has ended by itself: what it left running is meant to run.
-        guard.release();
+        group.release();
         match status {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(CommandFault::Ended { program, status: status.to_string(), said }),
@@ -149,25 +151,6 @@ fn keep(said: &mut Vec<u8>, more: &[u8]) {
     said.drain(..too_many);
 }
 
-/// Kills a process group when it is dropped: the command took too long, or nobody waits for it any more.
-struct Group(Option<u32>);
-
-impl Group {
-    fn release(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let pid = self.0.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It fails only for a group that has ended.
-            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::time::timeout_at;
@@ -216,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_that_takes_too_long_is_killed_with_its_children() {
+    async fn a_command_that_takes_too_long_is_ended_with_its_children() {
         let folder = tempfile::tempdir().expect("a folder");
         let pid = folder.path().join("pid");
         let text = format!("sh -c 'sleep 1000 & echo $! > {}; wait'", pid.display());

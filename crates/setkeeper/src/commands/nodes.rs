@@ -430,7 +430,9 @@ async fn restart(
 ) -> Result<Exit, Failure> {
     let service = service(config, asked.of);
     let earlier = requests(session, &service).await?;
-    if let Some(restart) = running(&earlier) {
+    if let Some(restart) = running(&earlier)
+        && !given_up(config, session, &service, restart).await?
+    {
         let what = format!(
             "restart {} of {service} runs since {}, asked for by {}: {}",
             restart.id, restart.request.since, restart.request.by, restart.request.reason
@@ -480,6 +482,23 @@ async fn restart(
         format!("restart {id} of {names} is asked for"),
     );
     Ok(Exit::Done)
+}
+
+/// Ends a request whose agents are gone, so that another may be asked for.
+async fn given_up(
+    config: &Config,
+    session: &Session,
+    service: &str,
+    restart: &Restart,
+) -> Result<bool, Failure> {
+    let valid = config.agent.restart_valid;
+    let given_up = restart.is_stale(now(), valid)
+        && agent::run::give_up(session, service, &restart.id, valid).await.map_err(|error| failed(&error))?;
+    if given_up {
+        let missing = missing(restart);
+        eprintln!("setkeeper: restart {} of {service} has ended: {missing}", restart.id);
+    }
+    Ok(given_up)
 }
 
 /// Shows each node's progress on standard error until the end.
