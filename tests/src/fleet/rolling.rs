@@ -133,6 +133,26 @@ async fn a_node_whose_agent_is_killed_on_the_way_stops_the_restart() {
 }
 
 #[tokio::test]
+async fn a_restart_whose_last_agent_is_gone_for_good_ends_and_names_it() {
+    let mut world = World::running(2, "restart_valid = \"3s\"").await;
+    world.must(&["nodes", "drain", "n2", "--wait"]).await;
+    world.nodes[1].kill_agent().await;
+    let since = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_millis();
+    let request = json!({
+        "v": 1, "by": "ana", "reason": "flags", "since": since, "nodes": ["n1", "n2"], "state": "running",
+    });
+    world.put("control/restart/superset/01", &request.to_string()).await;
+    let request = world
+        .until("the node that is there ends it", async || {
+            let request = newest(&world).await;
+            if request["state"] == "failed" { Ok(request) } else { Err(request) }
+        })
+        .await;
+    assert_eq!(request["failed"]["node"], json!("n2"));
+    assert_eq!(restarts(&world), [1, 0]);
+}
+
+#[tokio::test]
 async fn a_restart_that_is_called_off_ends_with_the_node_in_hand() {
     let world = World::running(2, "").await;
     for node in &world.nodes {

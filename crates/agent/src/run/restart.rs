@@ -1,14 +1,15 @@
 //! Our turn in a rolling restart: the effects of [`crate::rolling`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use zk::{ControlError, Held, LockError, Lost, Session};
+use zk::{ControlError, Found, Held, LockError, Lost, Session};
 
 use super::fleet;
-use super::{Agent, Error, Pending, now};
+use super::{Agent, Config, Error, Pending, now};
 use crate::health::in_words;
 use crate::hook::Command;
 use crate::node::Input;
@@ -278,7 +279,7 @@ impl Agent {
             nodes: restart.request.nodes,
         };
         match fleet.may_leave(&self.config.instance, self.config.max_unavailable.get()) {
-            Ok(()) => self.leave().await,
+            Ok(()) => self.leave_if_still_possible().await,
             Err(why) if self.turn.patience.is_over(self.config.healthy_within, Instant::now().into_std()) => {
                 let State::Holding { id, held, .. } = std::mem::take(&mut self.turn.state) else {
                     return Ok(());
@@ -289,6 +290,23 @@ impl Agent {
             }
             Err(why) => self.note_waiting(&why).await,
         }
+    }
+
+    /// Decides alone and on what stands now: what is followed may be older than the last node's leave.
+    async fn leave_if_still_possible(&mut self) -> Result<(), Error> {
+        let Some(id) = self.turn.id().map(str::to_owned) else { return Ok(()) };
+        let Config { service, instance, max_unavailable, .. } = &self.config;
+        let reason = format!("{instance} leaves for restart {id}");
+        let deciding = fleet::try_lock(&self.session, &format!("restart.{service}.leave"), &reason).await?;
+        // Another node decides; the next look tries again.
+        let Some(deciding) = deciding.map(Box::new) else { return Ok(()) };
+        let fleet = read_fleet(&self.session, service, &id).await?;
+        let decided = match fleet.may_leave(instance, max_unavailable.get()) {
+            Ok(()) => self.leave().await,
+            Err(why) => self.note_waiting(&why).await,
+        };
+        release(deciding).await;
+        decided
     }
 
     async fn note_waiting(&mut self, why: &str) -> Result<(), Error> {
@@ -456,6 +474,32 @@ async fn read(session: &Session, service: &str, id: &str) -> Result<Option<Resta
     let nodes =
         nodes.filter_map(|(path, found)| Some((path.as_str().strip_prefix("control/")?.to_owned(), found)));
     Ok(restarts(service, &nodes.collect()).pop())
+}
+
+/// The fleet as it stands now; a node that is on its way out does not count as registered.
+async fn read_fleet(session: &Session, service: &str, id: &str) -> Result<Fleet, Error> {
+    let roots = ["services", "control/drain", "control/restart"].map(|folder| format!("{folder}/{service}"));
+    let tree = session.read_tree(&roots.each_ref().map(String::as_str)).await?;
+    let nodes = tree.nodes.into_iter().map(|(path, found)| (path.as_str().to_owned(), found));
+    let nodes: BTreeMap<String, Found> = nodes.collect();
+    let [mut registered, drained] =
+        [&roots[0], &roots[1]].map(|root| super::below(&nodes, root).map(str::to_owned).collect());
+    let control = nodes
+        .iter()
+        .filter_map(|(path, found)| Some((path.strip_prefix("control/")?.to_owned(), found.clone())));
+    let mut fleet = Fleet { drained, ..Fleet::default() };
+    for restart in restarts(service, &control.collect()) {
+        let away = restart.progress.iter().filter(|(_, progress)| progress.state.is_away());
+        if restart.request.state == RequestState::Running {
+            away.for_each(|(node, _)| {
+                BTreeSet::remove(&mut registered, node);
+            });
+        }
+        if restart.id == id {
+            fleet.nodes = restart.request.nodes;
+        }
+    }
+    Ok(Fleet { registered, ..fleet })
 }
 
 /// How often a request that others write too is tried to be ended.
