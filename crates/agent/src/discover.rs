@@ -23,7 +23,7 @@ use zk::{ReadError, Session};
 
 pub use board::Board;
 pub use formats::{prometheus, rendered};
-pub use server::Server;
+pub use server::{Server, WEIGHT_MAX};
 pub use world::{Instances, Root, Unknown, World};
 
 pub(crate) use world::{Branch, Held};

@@ -20,6 +20,7 @@ pub mod hook;
 pub mod instance;
 pub mod live;
 pub mod node;
+pub mod process;
 pub mod registry;
 pub mod rolling;
 pub mod run;

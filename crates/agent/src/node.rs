@@ -32,8 +32,10 @@ pub enum Input {
     Probed(Probe),
     /// The node is drained, or is so no longer.
     Drain(Option<Until>),
-    /// The machine has been started anew since the node was drained, so Superset has too.
-    Rebooted,
+    /// The drain tells which process it waits for: what a look finds says nothing of that one's end.
+    Watched,
+    /// The Superset that was drained runs no longer: its process has ended, or the machine has been started anew.
+    Ended,
     /// The registration is there no longer, and not by our doing.
     Unregistered,
     /// Our turn to restart Superset has come.
@@ -80,6 +82,8 @@ pub struct Node {
     drained: Option<Until>,
     /// Superset has been away since the node was drained.
     was_away: bool,
+    /// It is known which process the drain waits for.
+    watched: bool,
     restarting: bool,
     stopping: bool,
     registered: bool,
@@ -93,6 +97,7 @@ impl Default for Node {
             why: None,
             drained: None,
             was_away: false,
+            watched: false,
             restarting: false,
             stopping: false,
             registered: false,
@@ -109,12 +114,12 @@ impl Node {
         match input {
             Input::Probed(probe) => self.probed(failures, probe),
             Input::Drain(drained) => {
-                if drained != self.drained {
-                    self.was_away = false;
-                }
+                self.was_away = false;
+                self.watched = false;
                 self.drained = drained;
             }
-            Input::Rebooted => self.was_away = true,
+            Input::Watched => self.watched = true,
+            Input::Ended => self.was_away = true,
             // It comes back with the next good look at Superset, so that a quarrel over it is no storm.
             Input::Unregistered => {
                 self.registered = false;
@@ -156,7 +161,7 @@ impl Node {
             }
             Probe::Gone(why) => {
                 // One look that failed may be a slow answer; nobody there to answer is no such thing.
-                self.was_away |= self.drained.is_some();
+                self.was_away |= self.drained.is_some() && !self.watched;
                 why
             }
             Probe::Sick(why) => why,
@@ -165,7 +170,7 @@ impl Node {
         self.why = Some(why);
         if self.failed >= failures {
             self.health = Health::Unhealthy;
-            self.was_away |= self.drained.is_some();
+            self.was_away |= self.drained.is_some() && !self.watched;
         }
     }
 
@@ -219,7 +224,8 @@ mod tests {
                 "drain" => Input::Drain(Some(Until::Undrain)),
                 "drain until restart" => Input::Drain(Some(Until::Restart)),
                 "undrain" => Input::Drain(None),
-                "rebooted" => Input::Rebooted,
+                "watched" => Input::Watched,
+                "ended" => Input::Ended,
                 "unregistered" => Input::Unregistered,
                 "restart begins" => Input::RestartBegins,
                 "restarted" => Input::Restarted,
@@ -296,7 +302,40 @@ mod tests {
 
     #[test]
     fn a_drain_from_before_the_machine_started_is_over_when_superset_is_there() {
-        check(&[("drain until restart", &[]), ("rebooted", &[]), ("up", &[Undrain, Register])]);
+        check(&[("drain until restart", &[]), ("ended", &[]), ("up", &[Undrain, Register])]);
+    }
+
+    #[test]
+    fn a_drain_that_waits_for_a_process_is_over_once_that_has_ended_and_superset_answers() {
+        let sick = ("sick", &[][..]);
+        check(&[
+            ("up", &[Register]),
+            ("drain until restart", &[Withdraw]),
+            ("watched", &[]),
+            // The old one, while it gives its clients time.
+            sick,
+            sick,
+            sick,
+            ("up", &[]),
+            // The new one listens before the next look.
+            sick,
+            ("ended", &[]),
+            sick,
+            ("up", &[Undrain, Register]),
+        ]);
+    }
+
+    #[test]
+    fn a_second_drain_does_not_end_with_what_the_first_waited_for() {
+        check(&[
+            ("up", &[Register]),
+            ("drain until restart", &[Withdraw]),
+            ("gone", &[]),
+            ("drain until restart", &[]),
+            ("up", &[]),
+            ("gone", &[]),
+            ("up", &[Undrain, Register]),
+        ]);
     }
 
     #[test]

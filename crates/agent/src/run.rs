@@ -19,7 +19,8 @@ use crate::health::{HealthUrl, in_words};
 use crate::hook::Command;
 use crate::instance::ServiceInstance;
 use crate::live::{FileError, LiveFile, Note, Settings};
-use crate::node::{Effect, Input, Node, Probe};
+use crate::node::{Effect, Input, Node, Probe, Until};
+use crate::process::Process;
 use crate::scale;
 
 mod fleet;
@@ -31,7 +32,7 @@ use restart::Turn;
 pub use restart::give_up;
 use scaling::Scaling;
 pub use scaling::running;
-pub use view::{Drain, View, boot_id, drain_path, report_path};
+pub use view::{Drain, View, boot_id, drain_path, role};
 
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -136,11 +137,22 @@ pub struct Agent {
     looks: Interval,
     turn: Turn,
     scaling: Scaling,
-    /// The life of the drain that we removed last: what is followed may show it for a moment longer.
-    ended_drain: Option<i64>,
+    drain: Option<Drained>,
+    /// The life and version of the drain that we removed last: what is followed may show it for a moment longer.
+    ended_drain: Option<(i64, i32)>,
     report: watch::Sender<Option<View>>,
     /// The view that others have of the node, as it was last written.
     told: Option<View>,
+}
+
+/// The drain that the node obeys.
+struct Drained {
+    /// Its life and version.
+    at: (i64, i32),
+    /// The Superset that it waits for the end of.
+    process: Option<Process>,
+    /// That one had ended already when the look at Superset began that is under way.
+    ended: bool,
 }
 
 /// The live settings and their file.
@@ -170,6 +182,10 @@ enum Event {
 /// How soon one write of the live file may follow another: file systems tell times apart by some milliseconds, and the
 /// reader tells files apart by time, size and inode.
 const WRITE_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often Superset is looked at, at least, while a drain waits for its restart: between the old one's end and the new
+/// one's start nobody listens for a second or less.
+const RESTART_LOOK: Duration = Duration::from_millis(200);
 
 impl Agent {
     /// Begins a term: reads what stands, and writes the live file, before anything is registered.
@@ -202,6 +218,7 @@ impl Agent {
             node,
             registration: None,
             registered_version: None,
+            drain: None,
             ended_drain: None,
             probing: None,
             told: None,
@@ -282,8 +299,15 @@ impl Agent {
             live.look(&self.config);
         }
         if self.probing.is_none() {
+            // Before Superset is asked: whoever answers is not the one that has ended.
+            if let Some(drain) = &mut self.drain {
+                drain.ended = drain.process.as_ref().is_some_and(|process| !process.runs());
+            }
             let (url, within) = (self.config.health_url.clone(), self.config.health_timeout);
             self.probing = Some(Box::pin(async move { url.probe(within).await }));
+        }
+        if self.node.drained() == Some(Until::Restart) {
+            self.looks.reset_after(RESTART_LOOK.min(self.config.health_every));
         }
     }
 
@@ -292,6 +316,10 @@ impl Agent {
         let is_up = probe == Probe::Up;
         let before = self.node.health();
         self.step(Input::Probed(probe)).await?;
+        if let Some(drain) = self.drain.as_mut().filter(|drain| drain.ended) {
+            (drain.process, drain.ended) = (None, false);
+            self.step(Input::Ended).await?;
+        }
         if self.node.health() != before {
             let why = self.node.why().unwrap_or_default();
             info!(health = ?self.node.health(), why, "superset's health changed");
@@ -341,11 +369,12 @@ impl Agent {
                     }
                 }
                 Effect::Undrain => {
-                    self.ended_drain = self.control.nodes().get(&self.drained_at()).map(|found| found.czxid);
-                    self.session
-                        .remove_mark(&drain_path(&self.config.service, &self.config.instance))
-                        .await?;
-                    info!("the drain is over: superset has restarted");
+                    let Some(drain) = self.drain.take() else { continue };
+                    self.ended_drain = Some(drain.at);
+                    let path = drain_path(&self.config.service, &self.config.instance);
+                    if self.session.remove_mark_at(&path, drain.at).await? {
+                        info!("the drain is over: superset has restarted");
+                    }
                 }
             }
         }
@@ -381,16 +410,28 @@ impl Agent {
             return Ok(());
         }
         let found = self.control.nodes().get(&path);
-        let drain = found.filter(|found| Some(found.czxid) != self.ended_drain).map(Drain::read);
-        let until = drain.as_ref().map(|drain| drain.until);
-        if until != self.node.drained() {
-            self.step(Input::Drain(until)).await?;
-            if let Some(drain) = drain {
-                info!(by = %drain.by, reason = %drain.reason, "drained");
-                if drain.boot.is_some() && drain.boot != view::boot_id() {
-                    self.step(Input::Rebooted).await?;
-                }
-            }
+        let at = |found: &zk::Found| (found.czxid, found.version);
+        let found = found.filter(|found| Some(at(found)) != self.ended_drain);
+        if found.map(at) == self.drain.as_ref().map(|drain| drain.at) {
+            return Ok(());
+        }
+        let Some((at, drain)) = found.map(|found| (at(found), Drain::read(found))) else {
+            self.drain = None;
+            return self.step(Input::Drain(None)).await;
+        };
+        info!(by = %drain.by, reason = %drain.reason, "drained");
+        let other_boot = drain.boot.is_some() && drain.boot != view::boot_id();
+        let process = drain.process.filter(|_| !other_boot);
+        let watched = process.is_some();
+        self.drain = Some(Drained { at, process, ended: false });
+        self.step(Input::Drain(Some(drain.until))).await?;
+        if other_boot {
+            self.step(Input::Ended).await?;
+        } else if watched {
+            self.step(Input::Watched).await?;
+        }
+        if drain.until == Until::Restart {
+            self.looks.reset_immediately();
         }
         Ok(())
     }
@@ -412,7 +453,8 @@ impl Agent {
         }
         self.report.send_replace(Some(view.clone()));
         let bytes = serde_json::to_vec(&view).expect("texts, numbers and lists always make JSON");
-        self.session.put_mark(&report_path(&self.config.instance), &bytes).await?;
+        let at = format!("workers/{}/report", role(&self.config.service, &self.config.instance));
+        self.session.put_mark(&at, &bytes).await?;
         self.told = Some(view);
         Ok(())
     }

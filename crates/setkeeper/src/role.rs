@@ -26,7 +26,7 @@ pub(crate) enum Role {
     Discovery,
     /// The same, and the files of the configured templates.
     Templates,
-    /// Beside the Superset node of this name.
+    /// Beside one Superset node; the role of that node, [`agent::run::role`].
     Agent(String),
     /// Registries of other services → `endpoints` in ZooKeeper.
     Endpoints,
@@ -52,7 +52,7 @@ impl fmt::Display for Role {
             Role::Auditor => f.write_str("auditor"),
             Role::Discovery => f.write_str("discovery"),
             Role::Templates => f.write_str("templates"),
-            Role::Agent(instance) => write!(f, "agent-{instance}"),
+            Role::Agent(node) => f.write_str(node),
             Role::Endpoints => f.write_str(agent::endpoints::ROLE),
         }
     }

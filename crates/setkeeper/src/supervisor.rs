@@ -111,6 +111,9 @@ async fn term(shared: &Shared, role: &Role, stop: &CancellationToken) -> Result<
         return role.run_alone(shared, session, stop.clone()).await;
     };
     shared.health.set(&name, Doing::Standby);
+    if matches!(role, Role::Agent(_)) {
+        tell_holder(&session, &election).await;
+    }
     let Some(elected) = or_stop(stop, session.elect(&election, &holder())).await else {
         return Ok(());
     };
@@ -127,6 +130,15 @@ async fn term(shared: &Shared, role: &Role, stop: &CancellationToken) -> Result<
     };
     warn!(error = %why, "the role was not released; it is free once the session expires");
     done
+}
+
+/// A second agent of a node may be meant to stand by, or be another machine of the same name.
+async fn tell_holder(session: &Session, election: &str) {
+    let Ok(candidates) = session.candidates(election).await else { return };
+    if let Some(holder) = candidates.into_iter().find(|each| each.elected) {
+        let holder = holder.worker.map_or(holder.key, |worker| worker.holder);
+        warn!(role = election, %holder, "another agent has this node's name already, and this one stands by until it ends");
+    }
 }
 
 /// Works as the active one, once nobody pauses. A pause that comes later ends the term: a database that is restored

@@ -64,6 +64,38 @@ impl Session {
         Err(self.control_error(&at, ZkError::ConnectionLoss).await)
     }
 
+    /// Removes the znode at `path` if it still has this life and data version. `false` says that it is another one by
+    /// now.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn remove_mark_at(
+        &self,
+        path: &str,
+        (czxid, version): (i64, i32),
+    ) -> Result<bool, ControlError> {
+        let at = mark(path)?;
+        for _ in 0..self.config().attempts.max(1) {
+            // A version counts from 0 in every life.
+            match self.look(&at).await? {
+                Some(found) if (found.czxid, found.version) == (czxid, version) => {}
+                Some(_) => return Ok(false),
+                None => {
+                    self.must_stand().await?;
+                    return Ok(true);
+                }
+            }
+            match self.client().delete(&at, Some(version)).await {
+                Ok(()) => return Ok(true),
+                Err(ZkError::BadVersion) => return Ok(false),
+                Err(ZkError::NoNode) => return Ok(true),
+                Err(error) if is_lost(&error) => {}
+                Err(source) => return Err(self.control_error(&at, source).await),
+            }
+        }
+        Err(self.control_error(&at, ZkError::ConnectionLoss).await)
+    }
+
     /// Removes the znode at `path` with all that is below it. One that is gone already is fine.
     ///
     /// # Errors

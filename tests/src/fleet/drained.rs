@@ -25,7 +25,7 @@ async fn a_drained_node_stays_out_until_it_is_let_in_or_its_superset_has_restart
     world.nodes[1].start_agent();
     world
         .until("the new agent sees Superset and the drain", async || {
-            let view = world.json("workers/agent-n2/report").await.unwrap_or_default();
+            let view = world.json("workers/agent-superset-n2/report").await.unwrap_or_default();
             if view["health"] == "healthy" && view["drained"] == "undrain" { Ok(()) } else { Err(view) }
         })
         .await;
@@ -39,12 +39,29 @@ async fn a_drained_node_stays_out_until_it_is_let_in_or_its_superset_has_restart
     world.nodes[0].kill_superset();
     world
         .until("the agent sees that it is gone", async || {
-            let view = world.json("workers/agent-n1/report").await.unwrap_or_default();
+            let view = world.json("workers/agent-superset-n1/report").await.unwrap_or_default();
             if view["why"].is_string() { Ok(()) } else { Err(view) }
         })
         .await;
     world.nodes[0].start_superset().await;
     world.registered_become(&["n1", "n2"]).await;
+    assert_eq!(world.json("control/drain/superset/n1").await, None);
+}
+
+#[tokio::test]
+async fn a_superset_that_is_back_before_anybody_looks_ends_the_drain_of_its_stop() {
+    let world = World::running(1, "").await;
+    let node = &world.nodes[0];
+    let pid = node.superset_pid().expect("it runs").as_raw_pid().to_string();
+    let mut stop = node.program();
+    stop.env("MAINPID", &pid);
+    let said = run(stop, &["nodes", "drain", "--self", "--wait"], b"").await;
+    assert!(said.status.success(), "{said:?}");
+    assert_eq!(world.registered().await, [].into());
+    assert_eq!(world.listed("n1").await["drained"]["process"]["pid"].to_string(), pid);
+    node.kill_superset();
+    node.start_superset().await;
+    world.registered_become(&["n1"]).await;
     assert_eq!(world.json("control/drain/superset/n1").await, None);
 }
 

@@ -173,8 +173,11 @@ async fn a_key_that_needs_a_restart_comes_with_one(site: &mut Site) {
         for name in ["n1", "n2"] {
             site.world
                 .until("what the nodes lack", async || {
-                    let view =
-                        site.world.json(&format!("workers/agent-{name}/report")).await.unwrap_or_default();
+                    let view = site
+                        .world
+                        .json(&format!("workers/agent-superset-{name}/report"))
+                        .await
+                        .unwrap_or_default();
                     if view["lacks"] == json!(wanted) { Ok(()) } else { Err(view) }
                 })
                 .await;

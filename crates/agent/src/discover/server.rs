@@ -40,7 +40,7 @@ pub struct Server {
 }
 
 /// The most that a weight may be: nginx and Envoy add them up in few bits.
-const WEIGHT_MAX: u64 = 65_535;
+pub const WEIGHT_MAX: u64 = 65_535;
 
 impl Server {
     /// Reads a registration, Curator's `ServiceInstance`. Weight and version are those of its payload; one that

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::process;
+
 /// Readable by Superset's group, and by nobody else.
 const FILE_MODE: u32 = 0o640;
 /// Superset's processes leave their notes here.
@@ -110,7 +112,7 @@ impl LiveFile {
             // A process that writes its note writes `.<pid>` first.
             let name = entry.file_name().to_string_lossy().trim_start_matches('.').to_owned();
             let Ok(pid) = name.parse::<u32>() else { continue };
-            let running = started(pid);
+            let running = process::started(pid);
             match self.note(&path) {
                 Some(note) if note.pid == pid && running.as_ref() == Some(&note.started) => notes.push(note),
                 // It may be half-written by a process that runs.
@@ -147,17 +149,6 @@ impl LiveFile {
     }
 }
 
-/// When the kernel started a process; `None` if there is none.
-fn started(pid: u32) -> Option<String> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    let (_, fields) = stat.rsplit_once(')')?;
-    // A zombie runs no longer.
-    let mut fields = fields.split_whitespace();
-    let state = fields.next()?;
-    if state == "Z" { None } else { fields.nth(18).map(str::to_owned) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,7 +176,7 @@ mod tests {
         let text = |pid: u32, started: &str| {
             serde_json::json!({"v": 1, "pid": pid, "started": started, "had": {}}).to_string()
         };
-        let began = started(own).expect("this process runs");
+        let began = process::started(own).expect("this process runs");
         fs::write(notes.join(own.to_string()), text(own, &began)).expect("writable");
         // No process has a pid beyond 2^22.
         fs::write(notes.join("4194999"), text(4_194_999, "1")).expect("writable");

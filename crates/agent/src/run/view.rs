@@ -8,9 +8,10 @@ use zk::Found;
 
 use super::{Agent, now};
 use crate::node::{Health, Until};
+use crate::process::Process;
 use crate::rolling::Stage;
 
-/// What others can see of a node: `workers/agent-<instance>/report`. It stays when the agent is gone, whose lock znode
+/// What others can see of a node: `workers/agent-<service>-<instance>/report`. It stays when the agent is gone, whose lock znode
 /// beside it tells whether it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -67,6 +68,9 @@ pub struct Drain {
     /// The machine's boot, if it was drained there: after the next one Superset has restarted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
+    /// The Superset that it waits for the end of, if it was drained there and then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
 }
 
 impl Drain {
@@ -80,6 +84,7 @@ impl Drain {
             since: found.mtime,
             until: Until::Undrain,
             boot: None,
+            process: None,
         })
     }
 }
@@ -90,10 +95,10 @@ pub fn drain_path(service: &str, instance: &str) -> String {
     format!("control/drain/{service}/{instance}")
 }
 
-/// Where a node's view stands, below the environment's root.
+/// The role that a node's agent is elected for: the folder below `workers` where its view stands, too.
 #[must_use]
-pub fn report_path(instance: &str) -> String {
-    format!("workers/agent-{instance}/report")
+pub fn role(service: &str, instance: &str) -> String {
+    format!("agent-{service}-{instance}")
 }
 
 /// What tells one start of this machine from another.

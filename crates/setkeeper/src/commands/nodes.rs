@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agent::node::{Health, Until};
+use agent::process::Process;
 use agent::rolling::{self, Request, RequestState, Restart, Stage};
-use agent::run::{Drain, View, boot_id, drain_path};
+use agent::run::{Drain, View, boot_id, drain_path, role};
 use serde::Serialize;
 use tokio::time::Instant;
 use ulid::Ulid;
@@ -124,16 +125,18 @@ pub(super) async fn look(session: &Session, service: Option<&str>) -> Result<Vec
         all.iter().filter_map(rest).collect()
     };
     let workers = below("workers");
-    let running: BTreeSet<String> = agent::run::running(&workers).map(|view| view.instance).collect();
+    let running: BTreeSet<(String, String)> =
+        agent::run::running(&workers).map(|view| (view.service, view.instance)).collect();
     let mut nodes: BTreeMap<(String, String), Node> = BTreeMap::new();
     for (path, found) in &workers {
         if !path.starts_with("agent-") || !path.ends_with("/report") {
             continue;
         }
         let Ok(view) = serde_json::from_slice::<View>(&found.bytes) else { continue };
-        let node = nodes.entry(Node::key(&view.service, &view.instance));
-        let node = node.or_insert_with(|| Node::new(&view.service, &view.instance));
-        node.agent = Some(running.contains(&view.instance));
+        let key = Node::key(&view.service, &view.instance);
+        let runs = running.contains(&key);
+        let node = nodes.entry(key).or_insert_with(|| Node::new(&view.service, &view.instance));
+        node.agent = Some(runs);
         node.report = Some(view);
     }
     for path in below("services").keys() {
@@ -249,6 +252,7 @@ async fn drain(
         since: now(),
         until,
         boot: drain.self_node.then(boot_id).flatten(),
+        process: drain.self_node.then(main_process).flatten(),
     };
     // Whoever took the node out for longer has the word.
     let stands = node.and_then(|node| node.drained.as_ref()).filter(|stands| stands.until == Until::Undrain);
@@ -273,6 +277,11 @@ async fn drain(
     };
     say(output, said, text);
     Ok(Exit::Done)
+}
+
+/// The Superset that stops, if systemd runs this as its ExecStop.
+fn main_process() -> Option<Process> {
+    Process::of(std::env::var("MAINPID").ok()?.parse().ok()?)
 }
 
 /// Waits until the instance is registered no longer.
@@ -368,9 +377,11 @@ async fn forget(output: Output, session: &Session, instance: &str) -> Result<Exi
         return Err(Failure::new(Exit::Failed, what));
     }
     for node in found {
-        session.remove_mark(&drain_path(&node.service, instance)).await.map_err(|error| failed(&error))?;
+        let report = format!("workers/{}", role(&node.service, instance));
+        for path in [drain_path(&node.service, instance), report] {
+            session.remove_mark(&path).await.map_err(|error| failed(&error))?;
+        }
     }
-    session.remove_mark(&format!("workers/agent-{instance}")).await.map_err(|error| failed(&error))?;
     say(output, serde_json::json!({"instance": instance}), format!("`{instance}` is forgotten"));
     Ok(Exit::Done)
 }

@@ -47,7 +47,8 @@ impl Roles {
             Roles::Templates => vec![Role::Templates],
             Roles::Agent => {
                 let files = if config.templates.is_empty() { Role::Discovery } else { Role::Templates };
-                vec![Role::Agent(config.agent.instance.clone()), files]
+                let node = agent::run::role(&config.agent.service, &config.agent.instance);
+                vec![Role::Agent(node), files]
             }
             Roles::Endpoints => vec![Role::Endpoints],
         }
@@ -57,6 +58,11 @@ impl Roles {
 /// Runs until SIGTERM or SIGINT; the batch in hand is finished, within a bound.
 pub(super) async fn run(config: Config, roles: Roles) -> Result<Exit, Failure> {
     let stop = CancellationToken::new();
+    if matches!(roles, Roles::Agent) && config.agent.instance == "localhost" {
+        let what = "agent.instance: `localhost` is every machine's name, and the nodes of a service have one each; \
+                    write one, or name the machine";
+        return Err(Failure::new(Exit::Configuration, what));
+    }
     let listener = http::listen(config.listen).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
     if !matches!(roles, Roles::Templates | Roles::Agent | Roles::Endpoints) {
         make_state_folder(&config)?;

@@ -41,6 +41,9 @@ pub(super) struct RawAgent {
 /// Where Superset's own server tells how it is, if nothing else is written.
 const HEALTH_URL: &str = "http://127.0.0.1:8088/health";
 
+/// The two names are one path part of at most 200 (`agent-<service>-<instance>`).
+const NAMES_MAX: usize = 190;
+
 impl Reading<'_> {
     /// The node as meant. What is not written comes from the machine.
     pub(super) fn agent(&mut self, raw: &RawAgent) -> Config {
@@ -80,10 +83,27 @@ impl Reading<'_> {
             ("agent.scale_retry", &raw.scale_retry, &mut config.scale.retry),
         ]);
         self.counts([("agent.failures", raw.failures, &mut config.failures)]);
+        self.weight(&config);
+        if config.service.len() + config.instance.len() > NAMES_MAX {
+            let what = format!("is too long beside agent.service; both have {NAMES_MAX} characters");
+            self.fault("agent.instance", &what);
+        }
         if config.port == 0 {
             self.fault("agent.port", "0 is no port; write the one that clients reach superset at");
         }
         config
+    }
+
+    /// Whoever reads the registry leaves out a node whose weight it cannot take.
+    fn weight(&mut self, config: &Config) {
+        let max = agent::discover::WEIGHT_MAX;
+        let fits = |weight: u64| weight <= max;
+        if !fits(config.weight.into()) {
+            self.fault("agent.weight", &format!("is no weight; write 0 to {max}"));
+        }
+        if config.payload.get("weight").is_some_and(|weight| !weight.as_u64().is_some_and(fits)) {
+            self.fault("agent.payload.weight", &format!("is no weight; write a whole number of 0 to {max}"));
+        }
     }
 
     fn health_url(&mut self, text: Option<&str>) -> HealthUrl {
@@ -141,7 +161,7 @@ impl Reading<'_> {
     }
 }
 
-/// One path part, short enough for the names that are made of it (`agent-<instance>`).
+/// One path part, short enough for the names that are made of it.
 fn is_name(text: &str) -> bool {
     (1..=190).contains(&text.len())
         && !matches!(text, "." | "..")

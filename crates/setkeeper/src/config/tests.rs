@@ -218,7 +218,7 @@ fn a_node_has_defaults_for_everything_and_its_faults_are_told_all_at_once() {
     let text = format!(
         "{GOOD}\n[agent]\ninstance = \"a/b\"\nservice = \"..\"\naddress = \"a b\"\nport = 0\n\
          health_url = \"https://h/\"\nhealth_every = \"soon\"\nfailures = 0\nrestart_command = []\n\
-         drain_grace = \"later\"\n"
+         drain_grace = \"later\"\nweight = 65536\n[agent.payload]\nweight = \"1\"\n"
     );
     expect_test::expect![[r#"
         setkeeper.toml: agent.health_url: `https://h/` is no plain HTTP address with a port; write one like http://127.0.0.1:8088/health
@@ -229,5 +229,7 @@ fn a_node_has_defaults_for_everything_and_its_faults_are_told_all_at_once() {
         setkeeper.toml: agent.restart_command: is empty; write the program and its arguments, for example ["systemctl", "restart", "superset"]
         setkeeper.toml: agent.health_every: `soon` is no duration; write one like 500ms, 6s or 10m
         setkeeper.toml: agent.failures: must be at least 1
+        setkeeper.toml: agent.weight: is no weight; write 0 to 65535
+        setkeeper.toml: agent.payload.weight: is no weight; write a whole number of 0 to 65535
         setkeeper.toml: agent.port: 0 is no port; write the one that clients reach superset at"#]].assert_eq(&faults(&text));
 }

@@ -40,3 +40,26 @@ async fn a_resync_is_asked_for_listed_and_done() {
     session.resync_done(&first).await.unwrap();
     assert_eq!(session.resync_requests().await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_mark_is_removed_only_if_it_is_the_one_that_was_read() {
+    let session = environment("marks").await;
+    let at = "control/drain/superset/n1";
+    let read = async || {
+        let found = session.read(&at.parse().unwrap()).await.unwrap();
+        found.map(|found| (found.czxid, found.version))
+    };
+    session.put_mark(at, b"first").await.unwrap();
+    let first = read().await.unwrap();
+    session.put_mark(at, b"second").await.unwrap();
+    assert!(!session.remove_mark_at(at, first).await.unwrap());
+    let second = read().await.unwrap();
+    session.remove_mark(at).await.unwrap();
+    assert!(session.remove_mark_at(at, second).await.unwrap(), "gone is gone");
+    // The version is the same again, the life is not.
+    session.put_mark(at, b"third").await.unwrap();
+    assert!(!session.remove_mark_at(at, first).await.unwrap());
+    let third = read().await.unwrap();
+    assert!(session.remove_mark_at(at, third).await.unwrap());
+    assert_eq!(read().await, None);
+}
