@@ -112,7 +112,7 @@ async fn term(shared: &Shared, role: &Role, stop: &CancellationToken) -> Result<
     };
     shared.health.set(&name, Doing::Standby);
     if matches!(role, Role::Agent(_)) {
-        tell_holder(&session, &election).await;
+        or_stop(stop, tell_holder(&session, &election)).await;
     }
     let Some(elected) = or_stop(stop, session.elect(&election, &holder())).await else {
         return Ok(());
