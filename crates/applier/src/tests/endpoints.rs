@@ -304,7 +304,7 @@ fn settings_are_stored_and_bad_ones_rejected_with_reason_and_place() {
         &expect![[r#"
             //settings/config/ROW_LIMIT@1.0 applied
             //settings/config/ROW_LIMIT@1.1 applied
-            //settings/config/ROW_LIMIT@1.2 rejected: line 1 column 8: `a`: the key stands twice in one object; remove one of them [a]
+            //settings/config/ROW_LIMIT@1.2 rejected: line 1 column 8: `a`: the key stands twice in one object; remove one of them; expected an integer that is not negative, found an object [a]
             //settings/config/SMTP_PASSWORD@4.0 rejected: named like a secret; rotate it, keep it in superset_config.py, and delete the znode
             //settings/config/CACHE@5.0 rejected: `redis`: may hold a clear secret; rotate it, and keep it in superset_config.py [redis]
             //settings/feature_flags/ALERT_REPORTS@6.0 applied
