@@ -116,6 +116,9 @@ fn report_name() -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' }).collect()
 }
 
+/// What the watcher's lock znode says while it is frozen.
+pub(crate) const FROZEN: &str = "frozen";
+
 /// A failure that may pass by itself.
 fn passing(error: &dyn std::error::Error) -> TermError {
     TermError::new(error, false)
@@ -132,7 +135,27 @@ async fn watcher_term(shared: &Shared, term: Term, stop: CancellationToken) -> R
         .reporting(shared.metrics.watcher());
     let failed = |error: watcher::Error| TermError::new(&error, error.advice() == watcher::Advice::Stop);
     shared.health.set(&Role::Watcher.to_string(), Doing::Running);
-    worker.run(stop).await.map(|watcher::Stopped::Asked| ()).map_err(failed)
+    let stats = worker.stats();
+    let ended = tokio::select! {
+        ended = worker.run(stop) => ended,
+        never = tell_of_a_freeze(&stats, &term.reporter) => match never {},
+    };
+    ended.map(|watcher::Stopped::Asked| ()).map_err(failed)
+}
+
+/// Lets the lock znode say that the watcher is frozen: beside the log it cannot say so where its fence is too low.
+async fn tell_of_a_freeze(stats: &watcher::Stats, reporter: &Reporter) -> std::convert::Infallible {
+    let mut states = stats.state.subscribe();
+    // The last term's verdict is not this one's.
+    states.mark_unchanged();
+    while states.changed().await.is_ok() {
+        let state = states.borrow_and_update().clone();
+        if state.state == watcher::Phase::Frozen {
+            reporter.doing(FROZEN);
+            reporter.detail(serde_json::json!({ "reason": state.reason }));
+        }
+    }
+    std::future::pending().await
 }
 
 async fn applier_term(

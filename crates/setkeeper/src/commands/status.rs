@@ -15,7 +15,7 @@ use crate::cli::Output;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
 use crate::output::{self, Printed, table};
-use crate::role::Role;
+use crate::role::{FROZEN, Role};
 
 /// `setkeeper status`
 pub(super) async fn status(config: &Config, output: Output) -> Result<Exit, Failure> {
@@ -150,6 +150,13 @@ impl Status {
         })
     }
 
+    /// Why the watcher is frozen, as its lock znode tells.
+    fn frozen(&self) -> Option<String> {
+        let worker = self.elected.get(&Role::Watcher.election()?)?.worker.as_ref()?;
+        let reason = worker.detail["reason"].as_str().unwrap_or("it does not say why");
+        (worker.doing == FROZEN).then(|| reason.to_owned())
+    }
+
     /// Tells of a pause whose lock nobody holds any more: its holder died, and nobody else ends it.
     async fn orphaned_pause(&mut self, session: &zk::Session) {
         let Some((key, by)) =
@@ -205,6 +212,11 @@ impl Status {
             self.troubles.push(format!(
                 "ZooKeeper is in generation {found}, on record is {recorded}: the ensemble was restored or replaced and \
                  the watcher freezes; look at it, then `setkeeper approve generation`"
+            ));
+        }
+        if let Some(reason) = self.frozen() {
+            self.troubles.push(format!(
+                "the watcher is frozen: {reason}; look at it, then `setkeeper approve generation`"
             ));
         }
         let state = match saved.frozen.or(saved.state) {
