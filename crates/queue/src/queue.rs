@@ -173,8 +173,8 @@ impl Queue {
     }
 
     /// Removes the oldest records: those with an offset lower than `below` and older than `older_than`, at most
-    /// `max_rows` of them, so that no lock is held for long. While an append waits for room, younger ones go too until
-    /// it has it. Returns how many; call again while it is `max_rows`.
+    /// `max_rows` of them, so that no lock is held for long. While somebody waits for room ([`Queue::room`]), younger
+    /// ones go too until there is. Returns how many; call again while it is `max_rows`.
     ///
     /// # Errors
     /// The file cannot be written.

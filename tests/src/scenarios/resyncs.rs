@@ -12,6 +12,7 @@ use crate::pipeline::{Metadata, Options, Pipeline, Program, Role};
 super::alone![
     a_resync_with_live_changes_between_ends_where_zookeeper_does,
     a_resync_that_is_cut_off_deletes_nothing_and_the_next_one_is_whole,
+    a_tree_larger_than_the_queue_is_sent_while_the_auditor_trims,
 ];
 
 /// More than the watcher appends in one go.
@@ -100,5 +101,17 @@ async fn a_resync_that_is_cut_off_deletes_nothing_and_the_next_one_is_whole(meta
     assert_eq!(pipeline.superset("SELECT resync FROM setkeeper_stream").await, [["NULL"]]);
     let brackets = "SELECT sum(kind = 'resync-begin') - sum(kind = 'resync-end') FROM audit_event";
     assert_eq!(pipeline.audit(brackets).await, [["1"]]);
+    pipeline.must(&["verify"]).await;
+}
+
+/// What is on record leaves the queue as soon as the watcher waits for room, long before `audit.keep_queue` is over.
+async fn a_tree_larger_than_the_queue_is_sent_while_the_auditor_trims(metadata: Metadata) {
+    let options = Options::default().set("queue.records_max", 600).set("audit.trim_every", "500ms");
+    let pipeline = Pipeline::start(metadata, options).await;
+    ground(&pipeline).await;
+    pipeline.must(&["resync", "-m", "as a test"]).await;
+    served(&pipeline).await;
+    pipeline.delete("settings/config/KEY_7").await;
+    pipeline.await_equal().await;
     pipeline.must(&["verify"]).await;
 }

@@ -65,8 +65,25 @@ impl Embedded {
             if size.records + records <= max_records && size.bytes + bytes <= max_bytes {
                 return Ok(());
             }
+            if !self.is_wanted(name, (records, bytes)).await? {
+                self.want(name, (records, bytes)).await?;
+            }
             self.file.changed(&mut commits).await?;
         }
+    }
+
+    /// Whether so much is noted as waited for.
+    async fn is_wanted(&self, name: &str, (records, bytes): (u64, u64)) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "SELECT EXISTS(SELECT 1 FROM waiting WHERE topic = (SELECT id FROM topic WHERE name = ?1)
+             AND records >= ?2 AND bytes >= ?3)",
+        )
+        .bind(name)
+        .bind(records.cast_signed())
+        .bind(bytes.cast_signed())
+        .fetch_one(self.file.readers()?)
+        .await
+        .map_err(|source| self.file.failed("look for what waits for room", source))
     }
 
     pub(crate) async fn first(&self, name: &str) -> Result<Position, StoreError> {

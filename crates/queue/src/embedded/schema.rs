@@ -51,7 +51,7 @@ CREATE TABLE reader(
 PRAGMA user_version = 1;
 ";
 
-/// What an append that the topic had no room for wants, until one has been made. It came after the others, and who does
+/// What is waited for that a topic has no room for, until an append has been made. It came after the others, and who does
 /// not know it does without.
 const WAITING: &str = "
 CREATE TABLE IF NOT EXISTS waiting(

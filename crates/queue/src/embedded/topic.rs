@@ -77,7 +77,7 @@ impl Topic {
             && self.bytes.saturating_add(bytes) <= config.max_bytes
     }
 
-    /// Notes what an append wants that there is no room for; `None` once one was made.
+    /// Notes what is waited for; `None` once an append was made.
     pub(super) async fn wait_for(
         &self,
         connection: &mut SqliteConnection,

@@ -27,9 +27,6 @@ impl Embedded {
             Topic::ensure(&mut writing.connection, name).await.map_err(|source| writing.failed(source))?;
         let mut topic = raise(topic, name, fence)?;
         if !topic.has_room((records, bytes), config) {
-            let noted = topic.wait_for(&mut writing.connection, Some((records, bytes))).await;
-            noted.map_err(|source| writing.failed(source))?;
-            writing.commit().await?;
             return Err(AppendError::Full {
                 topic: name.to_owned(),
                 records: topic.records,
@@ -82,6 +79,20 @@ impl Embedded {
             Topic::ensure(&mut writing.connection, name).await.map_err(|source| writing.failed(source))?;
         writing.commit().await?;
         Ok(topic)
+    }
+
+    /// Notes what waits for room, so that trimming knows; of several, the most.
+    pub(super) async fn want(&self, name: &str, (records, bytes): (u64, u64)) -> Result<(), StoreError> {
+        let mut writing = self.file.begin("note what waits for room").await?;
+        let done = async {
+            let topic = Topic::ensure(&mut writing.connection, name).await?;
+            let before = topic.wanted(&mut writing.connection).await?.unwrap_or_default();
+            let most = (records.max(before.0), bytes.max(before.1));
+            topic.wait_for(&mut writing.connection, Some(most)).await
+        };
+        let done = done.await;
+        done.map_err(|source| writing.failed(source))?;
+        writing.commit().await
     }
 
     pub(crate) async fn trim(
