@@ -1,8 +1,11 @@
 //! `init`, `init-db`, `approve`, `pause`, `resume` and `resync`.
 
-use change::{Topic, ZnodePath};
+use std::collections::BTreeMap;
+
+use change::{Millis, Topic, ZnodePath};
 use serde::Serialize;
 use ulid::Ulid;
+use zk::Found;
 
 use super::assets::{parse_path, read_failed};
 use super::plan;
@@ -145,16 +148,38 @@ async fn approve_deletes(
             format!("no delete of `{path}` is held; `setkeeper status` lists those that are"),
         ));
     }
+    let session = connect(config).await?;
+    let approvals = session.read_tree(&["control/approvals"]).await;
+    let approvals = approvals.map_err(|error| assets::read_failed(&error))?;
+    let mut steps = spent(&approvals.nodes, &held, now());
     let approved = held.into_iter().filter(|(path, _)| all || wanted.contains(path));
-    let mut steps = Vec::new();
     for (path, czxid) in approved {
         let at = format!("control/approvals/{}", Ulid::generate()).parse().expect("a ulid is a name");
         let bytes = serde_json::json!({"v": 1, "path": path, "czxid": czxid}).to_string().into_bytes();
         steps.extend(plan::put_bytes(&at, None, bytes));
     }
-    let session = connect(config).await?;
     assets::write(config, output, &session, steps, why).await
 }
+
+/// The approvals to take away, so that they do not grow for ever: those of deletes that no target holds any more. A
+/// target that lags may come to hold one that was approved for another, so a young one stays.
+fn spent(approvals: &BTreeMap<ZnodePath, Found>, held: &[(ZnodePath, i64)], now: Millis) -> Vec<plan::Step> {
+    #[derive(serde::Deserialize)]
+    struct Approval {
+        path: ZnodePath,
+        czxid: i64,
+    }
+    let is_spent = |found: &Found| {
+        let is_old = now.0.saturating_sub(found.mtime.0) > SPENT_AFTER;
+        let approval = serde_json::from_slice::<Approval>(&found.bytes).ok();
+        is_old && approval.is_none_or(|its| !held.contains(&(its.path, its.czxid)))
+    };
+    let spent = approvals.iter().filter(|(_, found)| is_spent(found));
+    spent.map(|(path, found)| plan::delete(path, found)).collect()
+}
+
+/// A day, in milliseconds.
+const SPENT_AFTER: i64 = 24 * 60 * 60 * 1000;
 
 /// Deletes that some target holds: path and czxid.
 async fn held_deletes(config: &Config) -> Result<Vec<(ZnodePath, i64)>, Failure> {
@@ -213,4 +238,36 @@ pub(super) async fn resync(config: &Config, output: Output, resync: Resync) -> R
         format!("resync {id} is asked for; the watcher sends every live document"),
     );
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use change::{Lifetime, Zxid};
+
+    use super::*;
+
+    #[test]
+    fn an_approval_goes_a_day_after_no_target_holds_its_delete() {
+        let held = [("assets/main/charts/held".parse().expect("a path"), 7)];
+        let approval = |path: &str, czxid: i64, age: i64| Found {
+            czxid: 1,
+            mzxid: Zxid(1),
+            version: 0,
+            mtime: Millis(SPENT_AFTER * 9 - age),
+            lifetime: Lifetime::Persistent,
+            bytes: serde_json::json!({"v": 1, "path": path, "czxid": czxid}).to_string().into_bytes(),
+        };
+        let found = [
+            ("held", approval("assets/main/charts/held", 7, SPENT_AFTER * 2)),
+            ("earlier-life", approval("assets/main/charts/held", 6, SPENT_AFTER * 2)),
+            ("gone", approval("assets/main/charts/gone", 7, SPENT_AFTER + 1)),
+            ("young", approval("assets/main/charts/gone", 7, SPENT_AFTER)),
+        ];
+        let found = found
+            .into_iter()
+            .map(|(name, found)| (format!("control/approvals/{name}").parse().expect("a path"), found));
+        let steps = spent(&found.collect(), &held, Millis(SPENT_AFTER * 9));
+        let paths: Vec<String> = steps.iter().map(|step| step.edit.path.to_string()).collect();
+        assert_eq!(paths, ["control/approvals/earlier-life", "control/approvals/gone"]);
+    }
 }
