@@ -88,7 +88,7 @@ impl From<LedgerError> for Failure {
 }
 
 /// So many times deciding may turn out to lack something.
-const SHORTFALLS_MAX: usize = 50;
+pub(crate) const SHORTFALLS_MAX: usize = 50;
 
 /// Fence, position, observe, decide, execute, commit.
 ///

@@ -217,11 +217,13 @@ impl Fold<'_> {
         }
         let before = self.drifted(&entry, document)?;
         let is_new = !superset::exists(document.kind(), document.uuid(), &self.facts);
+        let showing = if is_new { self.shown_truly(document.uuid()) } else { Vec::new() };
         match self.write(document)? {
             Err(fault) => Ok(Tried::Waits(self.state_of(document, fault))),
             Ok(written) => {
                 self.take_over(path, &rivals, document.uuid());
                 self.applied(path, &pending, document);
+                showing.iter().for_each(|path| self.renew_digest(path));
                 let mut draft = Draft::new(pending.id.clone(), cause(&pending), Verdict::Unchanged);
                 if written.changed() {
                     draft.verdict = Verdict::Applied;
@@ -300,6 +302,18 @@ impl Fold<'_> {
         Ok(also)
     }
 
+    /// The dashboards that name an asset and stand as the ledger says. Their digests tell a chart that is there from one
+    /// that is not, so they change when it comes or goes, before the dashboards are rendered again.
+    fn shown_truly(&self, uuid: Uuid) -> Vec<ZnodePath> {
+        let stands = |path: &ZnodePath| {
+            let applied = self.book.get(path).and_then(|entry| entry.applied.as_ref());
+            applied.is_some_and(|its| {
+                its.asset.is_some_and(|asset| asset.0 == Kind::Dashboard && self.digest(asset) == its.digest)
+            })
+        };
+        self.book.referrers(uuid).into_iter().filter(stands).collect()
+    }
+
     pub(super) fn renew_digest(&mut self, path: &ZnodePath) {
         let Some(mut entry) = self.book.get(path).cloned() else { return };
         if let Some(applied) = &mut entry.applied
@@ -317,6 +331,7 @@ impl Fold<'_> {
         };
         let Some((kind, uuid)) = applied.asset else { return Ok(Tried::Done) };
         let heir = self.heirs(path, uuid).next();
+        let showing = self.shown_truly(uuid);
         let (verdict, buried, written) = if heir.is_some_and(|heir| self.bequeath(&heir, applied)) {
             (Verdict::Superseded, None, None)
         } else if let Some(refusal) = self.refused.get(&pending.id) {
@@ -344,6 +359,7 @@ impl Fold<'_> {
             round.churn.push((uuid, self.drafts.len()));
             draft.also = self.note_others(&written)?;
             draft.spots = written.spots;
+            showing.iter().for_each(|path| self.renew_digest(path));
         }
         self.drafts.push(draft);
         round.waits.remove(path);

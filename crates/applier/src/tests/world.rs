@@ -1,14 +1,19 @@
 //! Superset's tables and the ledger in memory, for deciding without a database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use change::{Fence, Outcome};
-use superset::{Cipher, Facts, Rows, Schema, Table, Type, Value};
+use change::{Fence, Outcome, ZnodePath};
+use superset::{
+    Ask, By, Cipher, Facts, FaultKind, Lookup, Query, Row, RowOp, Rows, Schema, Table, Type, Value,
+};
 use time::macros::datetime;
 use uuid::Uuid;
 
 use crate::book::{Ledger, Stream};
 use crate::decide::{self, Shortfall};
+use crate::target::TargetConfig;
+use crate::transact;
 use crate::work::{self, Policy, Read, Work};
 
 #[derive(Debug, Clone)]
@@ -17,6 +22,8 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     pub(crate) policy: Policy,
     schema: Schema,
+    /// The applied documents, as they stand in the ledger's table.
+    documents: BTreeMap<ZnodePath, Arc<str>>,
 }
 
 pub(crate) const APPLIER: Fence = Fence { generation: 1, czxid: 1 };
@@ -32,7 +39,8 @@ impl World {
             sequence: 1,
             resync: None,
         };
-        World { rows: Rows::new(), ledger: Ledger::new(stream), policy, schema: schema() }
+        let (rows, documents) = (Rows::new(), BTreeMap::new());
+        World { rows, ledger: Ledger::new(stream), policy, schema: schema(), documents }
     }
 
     pub(crate) fn records(&mut self, records: Vec<Read>) -> Vec<Outcome> {
@@ -44,65 +52,109 @@ impl World {
 
     pub(crate) fn apply(&mut self, work: &Work) -> Vec<Outcome> {
         let mut brief = work::brief(work, &self.ledger, &self.policy);
+        for path in &brief.load {
+            if let Some(document) = self.documents.get(path) {
+                self.ledger.remember_document(path, document.clone());
+            }
+        }
         work::add_loaded(&mut brief, &self.ledger);
+        let (facts, plan) = self.decide(work, &brief);
+        for op in superset::diff(&facts.rows, &plan.rows) {
+            self.execute(op);
+        }
+        for (path, entry) in &plan.changes {
+            match entry.as_ref().and_then(|entry| entry.applied.as_ref()) {
+                None => drop(self.documents.remove(path)),
+                Some(applied) => {
+                    let read = applied.document.clone().map(|document| (path.clone(), document));
+                    self.documents.extend(read);
+                }
+            }
+        }
+        self.ledger.take_in(plan.changes, plan.stream);
+        // As on a real target: what is not loaded for the next piece of work is not there.
+        let all: Vec<ZnodePath> = self.ledger.entries().keys().cloned().collect();
+        self.ledger.forget_documents(&all);
+        plan.outcomes
+    }
+
+    /// Asks, observes and decides within the bounds of a real transaction. Nothing is known that was not looked up.
+    fn decide(&self, work: &Work, brief: &work::Brief) -> (Facts, decide::Plan) {
         let documents = brief.documents();
         let deletes: Vec<_> = brief.deletes.iter().copied().collect();
         let mut facts = Facts::new(self.schema.clone(), Cipher::new("k"), datetime!(2026-11-24 00:00));
-        facts.rows = self.rows.clone();
         facts.managed = self.ledger.managed();
-        loop {
-            let ask = superset::ask(&documents, &deletes, &facts);
-            if ask.is_empty() {
-                break;
-            }
-            self.answer(&ask, &mut facts);
+        for _ in 0..TargetConfig::new("main", "test", Cipher::new("k")).rounds {
+            self.answer(&superset::ask(&documents, &deletes, &facts), &mut facts);
         }
-        let plan = loop {
+        assert!(superset::ask(&documents, &deletes, &facts).is_empty(), "the questions do not end");
+        for _ in 0..=transact::SHORTFALLS_MAX {
             let given = decide::Facts {
                 rows: facts.clone(),
                 ledger: &self.ledger,
-                brief: &brief,
+                brief,
                 policy: &self.policy,
                 fence: APPLIER,
                 refused: &BTreeMap::new(),
                 broken: None,
             };
-            match decide::decide(work, given) {
-                Ok(plan) => break plan,
-                Err(Shortfall::Rows(superset::FaultKind::NoIds(table))) => {
-                    let ask =
-                        superset::Ask { ids: BTreeMap::from([(table, 50)]), ..superset::Ask::default() };
-                    self.answer(&ask, &mut facts);
+            let ask = match decide::decide(work, given) {
+                Ok(plan) => return (facts, plan),
+                Err(Shortfall::Rows(FaultKind::NoIds(table))) => {
+                    Ask { ids: BTreeMap::from([(table, 50)]), ..Ask::default() }
                 }
-                Err(Shortfall::Rows(superset::FaultKind::Unasked(lookup))) => {
-                    let lookups = std::collections::BTreeSet::from([*lookup]);
-                    self.answer(&superset::Ask { lookups, ..superset::Ask::default() }, &mut facts);
+                Err(Shortfall::Rows(FaultKind::Unasked(lookup))) => {
+                    Ask { lookups: BTreeSet::from([*lookup]), ..Ask::default() }
                 }
-                Err(Shortfall::Lookups(lookups)) => {
-                    self.answer(&superset::Ask { lookups, ..superset::Ask::default() }, &mut facts);
-                }
+                Err(Shortfall::Lookups(lookups)) => Ask { lookups, ..Ask::default() },
                 Err(shortfall) => panic!("{shortfall:?}"),
-            }
-        };
-        self.rows = Rows::new();
-        for (table, id, row) in plan.rows.iter() {
-            self.rows.put(table, id, row.clone());
+            };
+            self.answer(&ask, &mut facts);
         }
-        self.ledger.take_in(plan.changes, plan.stream);
-        plan.outcomes
+        panic!("deciding goes on lacking something");
     }
 
-    /// All rows are there from the start, so that an answer only has to say that it is one.
-    fn answer(&self, ask: &superset::Ask, facts: &mut Facts) {
+    fn execute(&mut self, op: RowOp) {
+        match op {
+            RowOp::Insert { table, id, row } => {
+                assert!(self.rows.get(table, id).is_none(), "{} {id} is there", table.name());
+                self.rows.put(table, id, row);
+            }
+            RowOp::Update { table, id, set } => {
+                let mut row = self.rows.get(table, id).expect("a row to update").clone();
+                row.extend(set);
+                self.rows.put(table, id, row);
+            }
+            RowOp::Delete { table, id } => self.rows.take(table, id),
+            RowOp::Sweep(_) => {}
+        }
+    }
+
+    /// Shows of the rows what was asked for, as a database would.
+    fn answer(&self, ask: &Ask, facts: &mut Facts) {
         for query in superset::queries(ask, &self.schema) {
-            facts.learn(&query, Vec::new()).expect("nothing to learn");
+            let rows = self.rows.of(query.table).filter(|(_, row)| self.is_asked(ask, &query, row));
+            let cells = |row: &Row| query.columns.iter().map(|column| raw(row.get(column.name))).collect();
+            let rows: Vec<Vec<sql::Value>> = rows.map(|(_, row)| cells(row)).collect();
+            facts.learn(&query, rows).expect("readable");
         }
         for (table, count) in &ask.ids {
-            let highest = facts.rows.of(*table).map(|(id, _)| id).max().unwrap_or(0);
+            let highest = self.rows.of(*table).map(|(id, _)| id).max().unwrap_or(0);
             let left = facts.reserved.of(*table).last().copied().unwrap_or(0);
             let from = highest.max(left) + 1000 + i64::try_from(facts.reserved.left(*table)).expect("few");
             facts.reserve(*table, from..from + i64::try_from(*count).expect("few"));
         }
+    }
+
+    fn is_asked(&self, ask: &Ask, query: &Query, row: &Row) -> bool {
+        // The pairs of the things that are looked up with it.
+        if query.table == Table::AbPermissionView && query.answers.is_empty() {
+            let menu = row.get("view_menu_id").and_then(Value::as_int);
+            let menu = menu.and_then(|menu| self.rows.get(Table::AbViewMenu, menu));
+            let lookups = ask.lookups.iter().filter(|lookup| lookup.table == Table::AbViewMenu);
+            return menu.is_some_and(|menu| lookups.into_iter().any(|lookup| finds(lookup, menu)));
+        }
+        query.answers.iter().any(|lookup| finds(lookup, row))
     }
 
     /// Every asset with its name and what it points to, one a line.
@@ -150,7 +202,7 @@ impl World {
         let entries = self.ledger.entries().iter();
         let astray = entries.filter_map(|(path, entry)| {
             let (kind, uuid) = entry.applied_asset()?;
-            let document = entry.applied.as_ref()?.document.as_deref()?;
+            let document = self.documents.get(path)?;
             let asset::Document::Database(database) = asset::parse(kind, document.as_bytes()).ok()? else {
                 return None;
             };
@@ -179,6 +231,34 @@ impl World {
             }
         }
         digests
+    }
+}
+
+/// Whether a lookup finds a row.
+fn finds(lookup: &Lookup, row: &Row) -> bool {
+    let text = |column: &str| row.get(column).and_then(Value::as_text).unwrap_or_default();
+    match &lookup.by {
+        By::Column(column, value) => {
+            let draws_table = text("datasource_type") == "table";
+            let is_drawn = lookup.table != Table::Slices || *column != "datasource_id" || draws_table;
+            is_drawn && row.get(column) == Some(value)
+        }
+        By::Prefix(column, prefix) => text(column).starts_with(prefix.as_str()),
+        By::Suffix(column, suffix) => text(column).ends_with(suffix.as_str()),
+    }
+}
+
+/// A value as a driver gives it.
+fn raw(value: Option<&Value>) -> sql::Value {
+    match value {
+        None | Some(Value::Null) => sql::Value::String(None),
+        Some(Value::Bool(bool)) => sql::Value::Bool(Some(*bool)),
+        Some(Value::Int(int)) => sql::Value::BigInt(Some(*int)),
+        Some(Value::Text(text) | Value::Odd(text)) => sql::Value::String(Some(text.clone())),
+        Some(Value::Bytes(bytes)) => sql::Value::Bytes(Some(bytes.clone())),
+        Some(Value::Uuid(uuid)) => sql::Value::Uuid(Some(*uuid)),
+        Some(Value::Time(time)) => sql::Value::TimeDateTime(Some(*time)),
+        Some(Value::Json(json)) => sql::Value::String(Some(superset::dumps(&json.0))),
     }
 }
 
