@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::fault::{Fault, FaultKind, Faults, index_path};
+use crate::fault::{Fault, FaultKind, Faults, index_path, key_path};
 use crate::fields::{Builder, Fields};
 use crate::{Object, VERSION};
 
@@ -214,13 +214,24 @@ fn metric(mut fields: Fields<'_>) -> Metric {
         expression: fields.required_text("expression"),
         description: fields.text("description"),
         d3format: fields.text("d3format"),
-        currency: fields.object_or_text("currency"),
+        currency: currency(&mut fields),
         extra: fields.object_or_text("extra"),
         warning_text: fields.text("warning_text"),
         uuid: fields.uuid("uuid"),
     };
     fields.finish("a metric");
     metric
+}
+
+/// Superset knows two keys; an empty object is none of them.
+fn currency(fields: &mut Fields<'_>) -> Option<Object> {
+    let currency = fields.object_or_text("currency")?;
+    for key in currency.keys().filter(|key| !["symbol", "symbolPosition"].contains(&key.as_str())) {
+        let path = key_path(&fields.path_of("currency"), key);
+        let message = "a currency has no such key; remove it, or mend its spelling";
+        fields.fault_at(path, FaultKind::UnknownKey, message);
+    }
+    Some(currency)
 }
 
 /// Superset has unique constraints on (dataset, name) and on the uuids.

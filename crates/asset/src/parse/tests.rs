@@ -343,6 +343,17 @@ fn what_only_looks_like_a_password_may_stand_in_a_text() {
 }
 
 #[test]
+fn a_currency_has_two_keys() {
+    check(
+        Kind::Dataset,
+        r#""metrics":[{"metric_name":"a","expression":"1","currency":{"symbol":"EUR","symbolPosition":"prefix","symbolPositon":1}}]"#,
+        expect![
+            "`metrics[0].currency.symbolPositon`: a currency has no such key; remove it, or mend its spelling"
+        ],
+    );
+}
+
+#[test]
 fn a_query_context_is_read_as_strictly_as_the_document() {
     check(
         Kind::Chart,
