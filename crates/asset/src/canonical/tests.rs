@@ -118,9 +118,19 @@ fn column() -> impl Strategy<Value = Column> {
     })
 }
 
+/// Its keys are known; what stands under them is Superset's affair.
+fn currency() -> impl Strategy<Value = Option<Object>> {
+    let keys = ["symbol", "symbolPosition"];
+    let values = proptest::collection::vec(maybe(value()), keys.len());
+    maybe(values.prop_map(move |values| {
+        let entries = keys.into_iter().zip(values);
+        entries.filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+    }))
+}
+
 fn metric() -> impl Strategy<Value = Metric> {
     let texts = (maybe(text()), maybe(text()), maybe(text()), text());
-    (texts, object(), object(), maybe(uuid())).prop_map(|(texts, currency, extra, uuid)| Metric {
+    (texts, currency(), object(), maybe(uuid())).prop_map(|(texts, currency, extra, uuid)| Metric {
         metric_name: String::new(),
         verbose_name: texts.0.clone(),
         metric_type: texts.1.clone(),
