@@ -177,6 +177,10 @@ impl File {
     }
 
     pub(super) fn failed(&self, doing: &'static str, source: sqlx::Error) -> StoreError {
+        // What a file that was just put in the place of this one answers says nothing about this one.
+        if let Err(replaced) = self.check_identity() {
+            return replaced;
+        }
         let path = self.config.path.clone();
         if is_busy(&source) {
             StoreError::Busy { doing, path }

@@ -256,6 +256,27 @@ impl Bench {
 
     /// Waits until the log says what stands in ZooKeeper.
     pub(crate) async fn until_equal(&mut self) {
+        let live = self.live().await;
+        self.until("the log equals ZooKeeper", |bench| bench.tree.nodes() == live.nodes()).await;
+        self.until_end().await;
+    }
+
+    /// The same with a queue that may fill up meanwhile: trims all along.
+    pub(crate) async fn until_equal_trimming(&mut self) {
+        let live = self.live().await;
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        let reached = timeout(WITHIN, async {
+            while self.tree.nodes() != live.nodes() {
+                ticks.tick().await;
+                self.until_end().await;
+                self.trim().await;
+            }
+        });
+        let reached = reached.await.is_ok();
+        assert!(reached, "the log does not equal ZooKeeper: {:#?}", self.printed());
+    }
+
+    async fn live(&self) -> Tree {
         let roots = ["assets", "settings", "endpoints", "control/approvals"];
         let live = self.writer.read_tree(&roots).await.expect("the tree");
         let node = |found: zk::Found| change::Node {
@@ -263,9 +284,7 @@ impl Bench {
             mzxid: found.mzxid,
             version: found.version,
         };
-        let live = Tree::new(live.nodes.into_iter().map(|(path, found)| (path, node(found))).collect());
-        self.until("the log equals ZooKeeper", |bench| bench.tree.nodes() == live.nodes()).await;
-        self.until_end().await;
+        Tree::new(live.nodes.into_iter().map(|(path, found)| (path, node(found))).collect())
     }
 
     /// Reads what the log holds now.
