@@ -138,12 +138,13 @@ pub(super) async fn until<T, E: std::fmt::Debug>(
     mut look: impl AsyncFnMut() -> Result<T, E>,
 ) -> T {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
     loop {
+        ticks.tick().await;
         match look().await {
             Ok(seen) => return seen,
             Err(seen) => assert!(tokio::time::Instant::now() < deadline, "{what}: {seen:?}"),
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
