@@ -202,7 +202,13 @@ async fn while_somebody_waits_for_room_the_young_go_too_but_no_more_than_it_take
             trimmed = queue.trim(T, 2, HOUR, 10).await.unwrap();
         }
         assert_eq!(trimmed, 1, "never what somebody has not read");
-        assert_eq!(queue.trim(T, 4, HOUR, 10).await.unwrap(), 1);
+        // Whoever wants the most may be heard later.
+        trimmed = 0;
+        while trimmed == 0 {
+            tokio::task::yield_now().await;
+            trimmed = queue.trim(T, 4, HOUR, 10).await.unwrap();
+        }
+        assert_eq!(trimmed, 1);
     };
     let waiting = async { tokio::join!(queue.room(T, 2, 0), queue.room(T, 1, 1), trimming) };
     let (two, one, ()) = tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("room");
