@@ -30,6 +30,8 @@ pub(crate) struct Gap {
     pub(crate) ended: BTreeMap<ZnodePath, Node>,
     /// Paths whose delete the stream has an event of.
     pub(crate) deleted_later: BTreeSet<ZnodePath>,
+    /// Those of them at which nothing was ever read: what a stranger moved there has been moved on.
+    pub(crate) unread: BTreeSet<ZnodePath>,
     /// Versions between the two that nobody read.
     pub(crate) missed_versions: u64,
 }
@@ -62,7 +64,9 @@ pub(crate) struct Cut {
 /// [`Behind`] if a live znode is behind the record: then this is another history and nothing in it is a delete.
 pub(crate) fn compare(known: &Tree, live: &Live, cut: &Cut) -> Result<Gap, Behind> {
     let standing = live.nodes.iter().map(|(path, seen)| (path.clone(), seen.node)).collect();
-    let mut gap = Gap { deleted_later: cut.deleted_later.clone(), ..Gap::default() };
+    let is_unread = |path: &&ZnodePath| known.get(path).is_none() && !live.nodes.contains_key(path);
+    let unread = cut.deleted_later.iter().filter(is_unread).cloned().collect();
+    let mut gap = Gap { deleted_later: cut.deleted_later.clone(), unread, ..Gap::default() };
     for (path, difference) in Tree::between(known, &Tree::new(standing)) {
         let node = match difference {
             Difference::Deleted(node) => {
@@ -139,7 +143,8 @@ pub(crate) struct Closed {
 ///
 /// Each edit becomes a Txn of all that it lists, as in the stream; only the deletes of one whose put was moved on travel
 /// with the put that stands. Deletes that no edit lists come last, together with the lives that began meanwhile (so that
-/// the applier can see a move), unless that would be too large.
+/// the applier can see a move), unless that would be too large, or with what the stream brings, if that moved on what was
+/// never read.
 pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, limits: Limits) -> Closed {
     let mut groups: BTreeMap<Zxid, Group<'_>> = BTreeMap::new();
     let mut ended = gap.ended.clone();
@@ -186,7 +191,15 @@ pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, 
     }
     // A later life stands there: no feed saw the delete between the two, so none is claimed.
     ended.retain(|path, _| !live.nodes.contains_key(path));
-    let last = if moment.resync.is_none() { couple(&mut groups, gap, &ended, limits) } else { Vec::new() };
+    let last = match (moment.resync, gap.unread.is_empty()) {
+        (None, true) => couple(&mut groups, gap, &ended, limits),
+        (None, false) if !ended.is_empty() => {
+            let ends = ended.iter().map(|(path, node)| delete(path, node, ByEdit::No)).collect();
+            owed.push(Owed { until: gap.unread.clone(), ends });
+            Vec::new()
+        }
+        (None | Some(_), _) => Vec::new(),
+    };
     let mut txns: Vec<Txn> = groups.into_iter().map(|(zxid, group)| txn(zxid, group, live, moment)).collect();
     txns.extend(
         last.into_iter()
@@ -317,10 +330,11 @@ pub(crate) fn resync(
         puts: live.nodes.keys().cloned().collect(),
         born: gap.born.clone(),
         ended: gap.ended.clone(),
-        // What is left over is what the end deletes.
-        deleted_later: BTreeSet::new(),
+        deleted_later: gap.deleted_later.clone(),
+        unread: BTreeSet::new(),
         missed_versions: 0,
     };
+    // What is owed is what the end deletes, unless a later life stands there.
     let Closed { txns, owed: _ } = close(live, &all, edits, Moment { resync: Some(id), ..moment }, limits);
     let count = live.nodes.len() as u64;
     let end = ResyncEnd { id, seen: moment.now, count, unreadable: live.unreadable.clone() };

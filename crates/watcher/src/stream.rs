@@ -275,6 +275,7 @@ impl Stream {
             let mut txn = Txn { seen: sink.now, ..gathered.txn };
             // A delete stands before the put of a later life at its path.
             let paid: Vec<Change> = slots.iter().flat_map(|slot| sink.pay(slot)).collect();
+            txn.changes.retain(|change| !paid.iter().any(|end| end.id(0) == change.id(0)));
             txn.changes.splice(0..0, paid);
             sink.owe(&mut txn, gathered.gone, Later { batch: rest, queue: &self.slots });
             self.high = self.high.max(txn.zxid);
@@ -333,9 +334,7 @@ impl Sink<'_> {
         if until.is_empty() || !later.slots().any(is_put) {
             return;
         }
-        let is_end =
-            |change: &mut Change| matches!(change.op, Op::Delete { .. }) && !until.contains(&change.path);
-        let ends = txn.changes.extract_if(.., is_end);
+        let ends = txn.changes.extract_if(.., |change| matches!(change.op, Op::Delete { .. }));
         // An edit that lists them has a record of its own, without them.
         let ends: Vec<Change> = ends.map(|end| Change { op: Op::Delete { by_edit: false }, ..end }).collect();
         if !ends.is_empty() {

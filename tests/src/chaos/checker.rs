@@ -282,10 +282,7 @@ fn counted(evidence: &Evidence) -> Vec<String> {
 }
 
 /// A row may only go for a delete in ZooKeeper that came after the number which the row had, and before the one that
-/// it got next.
-///
-/// A move is none. Two moves may look like one to the `watch` feed: where the first one led is left before it can be
-/// read, so that all there is to see is the end of one znode and the beginning of another.
+/// it got next. Moves are none, however many.
 fn deletes(evidence: &Evidence) -> Vec<String> {
     let mut wrong = Vec::new();
     for (at, Effect { uuid, n, what }) in evidence.effects.iter().enumerate() {
@@ -298,16 +295,8 @@ fn deletes(evidence: &Evidence) -> Vec<String> {
             .iter()
             .filter(|effect| effect.uuid == *uuid && effect.what == Seen::Written && effect.n > *n);
         let next = written.map(|effect| effect.n).min().unwrap_or(Number::MAX);
-        let meanwhile = |done: Done| {
-            let is_its = move |write: &&Write| write.uuid == *uuid && write.done == done;
-            evidence.journal.iter().filter(is_its).filter(|write| *n < write.n && write.n < next).count()
-        };
-        let last_move = evidence
-            .journal
-            .iter()
-            .any(|write| write.uuid == *uuid && write.done == Done::Moved && write.n == next);
-        let moves = meanwhile(Done::Moved) + usize::from(last_move);
-        if meanwhile(Done::Deleted) == 0 && moves < 2 {
+        let is_its = |write: &&Write| write.uuid == *uuid && write.done == Done::Deleted;
+        if !evidence.journal.iter().filter(is_its).any(|write| *n < write.n && write.n < next) {
             wrong.push(format!(
                 "{uuid}: its row with {n} was deleted (effect {at}), nobody deleted it in ZooKeeper"
             ));

@@ -345,3 +345,39 @@ fn a_delete_of_what_is_moved_on_behind_the_cut_is_left_to_the_stream() {
         assert_eq!(closed.owed, [Owed { until: [path("b")].into(), ends: vec![end] }]);
     }
 }
+
+#[test]
+fn a_resync_leaves_what_is_moved_on_behind_the_cut_to_its_end() {
+    for standing in ["c 12.0@12", "a 12.0@12"] {
+        let (standing, known) = (live(standing), tree("a 1.0@1"));
+        let cut = Cut { at: Zxid(8), deleted_later: [path("b")].into() };
+        let gap = compare(&known, &standing, &cut).expect("no other history");
+        let limits = Limits { changes: 10, bytes: 1_000 };
+        let edits = [edit("e1@7 put b del a")];
+        let records = resync(&standing, &gap, &edits, Uuid::from_u128(1), MOMENT, limits);
+        let is_delete = |record: &Record| match record {
+            Record::Txn(txn) => txn.changes.iter().any(|change| matches!(change.op, Op::Delete { .. })),
+            Record::Term(_) | Record::ResyncBegin(_) | Record::ResyncEnd(_) => false,
+        };
+        assert_eq!(records.iter().filter(|record| is_delete(record)).count(), 0);
+    }
+}
+
+#[test]
+fn a_delete_of_what_a_stranger_moved_on_behind_the_cut_is_left_to_the_stream() {
+    let (standing, known) = (live("c 12.0@12"), tree("a 1.0@1 x 2.0@2"));
+    let limits = Limits { changes: 10, bytes: 1_000 };
+    let close_with = |deleted_later: &str| {
+        let cut = Cut { at: Zxid(8), deleted_later: [path(deleted_later)].into() };
+        let gap = compare(&known, &standing, &cut).expect("no other history");
+        close(&standing, &gap, &[], MOMENT, limits)
+    };
+    let closed = close_with("b");
+    assert_eq!(closed.txns, []);
+    let end = |name| delete(&path(name), known.get(&path(name)).expect("a node"), ByEdit::No);
+    assert_eq!(closed.owed, [Owed { until: [path("b")].into(), ends: vec![end("a"), end("x")] }]);
+    // Of what was on record before it was deleted behind the cut, nothing can have come from elsewhere.
+    let closed = close_with("x");
+    assert_eq!(closed.txns.iter().map(print).collect::<String>(), "99: del a 1\n");
+    assert_eq!(closed.owed, []);
+}

@@ -440,6 +440,51 @@ fn what_is_moved_thrice_before_it_is_read_is_deleted_where_it_is_put_at_last() {
 }
 
 #[test]
+fn what_is_moved_there_and_back_before_it_is_read_is_deleted_where_it_is_put_at_last() {
+    check(
+        "known a 1.0@1 \n edit e1 \n new b \n del a \n edit e2 \n new a \n del b
+         is e1@10 put b del a \n gone \n 11.0@11 \n is e2@11 put a del b \n 11.0@11 \n gone",
+        expect![[r#"
+            10 e1: 
+            11 e2: del a 1, put a 11.0@11 by edit
+        "#]],
+    );
+    // And there again.
+    check(
+        "known a 1.0@1 \n edit e1 \n new b \n del a \n edit e2 \n new a \n del b \n edit e3 \n new b \n del a
+         is e1@10 put b del a \n 12.0@12 \n gone \n is e2@11 put a del b \n gone \n 12.0@12
+         is e3@12 put b del a \n 12.0@12 \n gone",
+        expect![[r#"
+            10 e1: 
+            11 e2: 
+            12 e3: del a 1, put b 12.0@12 by edit
+        "#]],
+    );
+    // And back again.
+    check(
+        "known a 1.0@1 \n edit e1 \n new b \n del a \n edit e2 \n new a \n del b \n edit e3 \n new b \n del a
+         edit e4 \n new a \n del b
+         is e1@10 put b del a \n gone \n 13.0@13 \n is e2@11 put a del b \n 13.0@13 \n gone
+         is e3@12 put b del a \n gone \n 13.0@13 \n is e4@13 put a del b \n 13.0@13 \n gone",
+        expect![[r#"
+            10 e1: 
+            11 e2: 
+            12 e3: 
+            13 e4: del a 1, put a 13.0@13 by edit
+        "#]],
+    );
+    // By a stranger.
+    check(
+        "known a 1.0@1 \n new b \n del a \n new a \n del b \n new b \n del a \n edit e4 \n new a \n del b
+         gone \n 13.0@13 \n 13.0@13 \n gone 12 \n gone \n 13.0@13 \n is e4@13 put a del b \n 13.0@13 \n gone",
+        expect![[r#"
+            13: put a 13.0@13
+            13 e4: del a 1, put a 13.0@13 by edit
+        "#]],
+    );
+}
+
+#[test]
 fn a_delete_stays_with_its_edit_if_nothing_is_put_behind_it() {
     check(
         "known a 1.0@1 \n edit e1 \n new b \n del a \n edit e2 \n del b
