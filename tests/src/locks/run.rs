@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::world::{Line, World, line, lives, until};
 
@@ -329,10 +329,19 @@ async fn a_command_started_at_a_terminal_reads_nothing_and_is_interrupted_with_i
     let mut running = running.spawn().expect("script is there");
     line(&told).await;
     let mut keys = running.stdin.take().expect("a pipe");
-    keys.write_all(b"\x1a\x03").await.expect("typed");
-    let ended = tokio::time::timeout(Duration::from_secs(60), running.wait_with_output()).await;
-    let output = ended.expect("it ends within a minute").expect("it ran");
-    assert_eq!(output.status.code(), Some(8), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("not suspended"), "{output:?}");
+    let mut shown = running.stdout.take().expect("a pipe");
+    let mut heard = Vec::new();
+    let ended = async {
+        keys.write_all(b"\x1a").await.expect("typed");
+        while !String::from_utf8_lossy(&heard).contains("not suspended") {
+            let read = shown.read_buf(&mut heard).await.expect("a terminal");
+            assert!(read > 0, "{}", String::from_utf8_lossy(&heard));
+        }
+        keys.write_all(b"\x03").await.expect("typed");
+        shown.read_to_end(&mut heard).await.expect("a terminal");
+        running.wait().await.expect("it ran")
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.expect("it ends within a minute");
+    assert_eq!(ended.code(), Some(8), "{}", String::from_utf8_lossy(&heard));
     world.queued("tty", 0).await;
 }

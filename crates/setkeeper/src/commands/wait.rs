@@ -36,6 +36,9 @@ pub(crate) struct Results {
     outcomes: Vec<Came>,
 }
 
+/// How long a worker that was just started may take to make the queue.
+const QUEUE_GRACE: Duration = Duration::from_secs(5);
+
 /// How long a held change may still be set free by what was written with it.
 const HELD_GRACE: Duration = Duration::from_secs(2);
 
@@ -43,19 +46,23 @@ impl Waiting {
     /// Notes where the topic ends now.
     ///
     /// # Errors
-    /// The queue cannot be opened here: `--wait` needs the queue's file, so it works where the workers run.
+    /// The queue cannot be opened here within [`QUEUE_GRACE`]: `--wait` needs the queue's file, so it works where the workers run.
     pub(crate) async fn begin(config: &Config) -> Result<Waiting, Failure> {
         const HINT: &str =
             "--wait reads the outcomes from the queue; run it where the workers run, or leave --wait out";
         let failed = |error: &dyn std::error::Error| Failure::of(Exit::Unreachable, error).hint(HINT);
-        let queue = existing_queue(config).await.map_err(|error| failed(&error))?.ok_or_else(|| {
-            let path = config.queue.path.display();
-            Failure::new(
-                Exit::Unreachable,
-                format!("the queue `{path}` is not there: no worker has run here"),
-            )
-            .hint(HINT)
-        })?;
+        let deadline = Instant::now() + QUEUE_GRACE;
+        let queue = loop {
+            match existing_queue(config).await.map_err(|error| failed(&error))? {
+                Some(queue) => break queue,
+                None if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+                None => {
+                    let path = config.queue.path.display();
+                    let what = format!("the queue `{path}` is not there: no worker has run here");
+                    return Err(Failure::new(Exit::Unreachable, what).hint(HINT));
+                }
+            }
+        };
         let topic = Topic::Outcomes.name(&config.env);
         let from = queue.end(&topic).await.map_err(|error| failed(&error))?;
         Ok(Waiting { queue, topic, from })
