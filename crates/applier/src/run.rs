@@ -18,7 +18,7 @@ use crate::work::{Read, Selection, Work};
 pub struct Config {
     /// The target.
     pub target: TargetConfig,
-    /// Records that one transaction may take. Default 500.
+    /// Records that one transaction may take, and outcomes that are relayed in one go after a restart. Default 500.
     pub batch_records: usize,
     /// Bytes of records that one transaction may take. Default 16 MiB.
     pub batch_bytes: u64,
@@ -298,7 +298,7 @@ impl Applier {
     /// See [`Error`].
     pub async fn relay_left_over(&mut self) -> Result<(), Error> {
         loop {
-            let parcels = self.target.unrelayed(RELAY_MAX).await?;
+            let parcels = self.target.unrelayed(self.config.batch_records as u64).await?;
             if parcels.is_empty() {
                 return Ok(());
             }
@@ -441,6 +441,3 @@ impl Applier {
         });
     }
 }
-
-/// Outcomes that are relayed in one go after a restart.
-const RELAY_MAX: u64 = 500;

@@ -156,7 +156,17 @@ fn read_file(
         let messages = strip(object);
         warnings.extend(messages.into_iter().map(|message| Warning { file: file.to_owned(), message }));
     }
-    from_value(kind, value, faults)
+    let document = from_value(kind, value, faults)?;
+    let has_tags = match &document {
+        Document::Chart(chart) => !chart.tags.is_empty(),
+        Document::Dashboard(dashboard) => !dashboard.tags.is_empty(),
+        Document::Database(_) | Document::Dataset(_) => false,
+    };
+    if has_tags {
+        let message = "`tags` stay in the document: setkeeper does not write them into Superset".to_owned();
+        warnings.push(Warning { file: file.to_owned(), message });
+    }
+    Ok(document)
 }
 
 /// Takes out of a dataset what Superset's examples have and a document must not, and says what it was.

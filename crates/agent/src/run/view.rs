@@ -11,7 +11,7 @@ use crate::node::{Health, Until};
 use crate::process::Process;
 use crate::rolling::Stage;
 
-/// What others can see of a node: `workers/agent-<service>-<instance>/report`. It stays when the agent is gone, whose lock znode
+/// What others can see of a node: `workers/agent-<service>:<instance>/report`. It stays when the agent is gone, whose lock znode
 /// beside it tells whether it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -98,7 +98,8 @@ pub fn drain_path(service: &str, instance: &str) -> String {
 /// The role that a node's agent is elected for: the folder below `workers` where its view stands, too.
 #[must_use]
 pub fn role(service: &str, instance: &str) -> String {
-    format!("agent-{service}-{instance}")
+    // Neither name may hold the colon, so no two nodes share a role.
+    format!("agent-{service}:{instance}")
 }
 
 /// What tells one start of this machine from another.

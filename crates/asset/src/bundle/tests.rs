@@ -114,6 +114,17 @@ fn example_data_is_stripped_and_equal_columns_are_merged_with_a_warning() {
 }
 
 #[test]
+fn what_stays_in_the_document_alone_is_told() {
+    let warnings = |tags: &str| {
+        let text = format!("{}tags: {tags}\n", CHART.1);
+        let bundle = of_files(files(&[METADATA, (CHART.0, &text)])).expect("a bundle");
+        bundle.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().concat()
+    };
+    let told = "charts/Orders_by_city.yaml: `tags` stay in the document: setkeeper does not write them into Superset";
+    assert_eq!((warnings("[finance]"), warnings("[]")), (told.to_owned(), String::new()));
+}
+
+#[test]
 fn every_fault_of_every_file_is_told_with_its_file() {
     check(
         &[

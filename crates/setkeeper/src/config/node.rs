@@ -41,7 +41,7 @@ pub(super) struct RawAgent {
 /// Where Superset's own server tells how it is, if nothing else is written.
 const HEALTH_URL: &str = "http://127.0.0.1:8088/health";
 
-/// The two names are one path part of at most 200 (`agent-<service>-<instance>`).
+/// The two names are one path part of at most 200 (`agent-<service>:<instance>`).
 const NAMES_MAX: usize = 190;
 
 impl Reading<'_> {
