@@ -10,3 +10,4 @@ mod pipeline;
 mod scenarios;
 mod superset;
 mod tidy;
+mod until;

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -227,21 +228,36 @@ Examples:
   setkeeper history 7f0c3a52-6d1f-4f3e-9f0e-2f1f5f7f8a90   one asset, wherever it stood
   setkeeper history --author ana --limit 5 -o json";
 
-/// Who and why, for every command that writes.
+/// Who and why.
 #[derive(Debug, Args)]
-pub(crate) struct Why {
-    /// Why, for the history
+pub(crate) struct Who {
+    /// Why
     #[arg(long, short = 'm', default_value = "")]
     pub(crate) message: String,
-    /// Who, for the history
+    /// Who
     #[arg(long, env = "SETKEEPER_AUTHOR", value_name = "NAME")]
     pub(crate) author: Option<String>,
+}
+
+/// Who and why, for the history, for every command that writes documents.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    #[command(flatten)]
+    pub(crate) who: Who,
     /// Wait for the outcome at every target; fail if one is rejected
     #[arg(long)]
     pub(crate) wait: bool,
-    /// How many seconds --wait waits
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    pub(crate) wait_max: u64,
+    /// For how long --wait waits
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1m")]
+    pub(crate) wait_max: Duration,
+}
+
+/// A duration: `90s`, `1m 30s`, or a number of seconds.
+fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text),
+    }
 }
 
 /// `setkeeper push`
@@ -333,12 +349,8 @@ pub(crate) enum Approve {
 /// `setkeeper pause`
 #[derive(Debug, Args)]
 pub(crate) struct Pause {
-    /// Why
-    #[arg(long, short = 'm', default_value = "")]
-    pub(crate) message: String,
-    /// Who
-    #[arg(long, env = "SETKEEPER_AUTHOR", value_name = "NAME")]
-    pub(crate) author: Option<String>,
+    #[command(flatten)]
+    pub(crate) who: Who,
 }
 
 /// `setkeeper resync`

@@ -38,7 +38,11 @@ pub fn main() -> ExitCode {
         return commands::lock::become_command(&command).into();
     }
     start_logs(cli.log);
-    let runtime = match tokio::runtime::Runtime::new() {
+    // More threads than workers that may compute at once, so that locks are watched all the while.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(cores.max(8)).enable_all().build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return exit::Failure::of(Exit::Failed, &error).report().into(),
     };

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use change::{Millis, Zxid};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, error, info, warn};
 use zk::{Held, Lost, PauseWatch, Reporter, Session};
 
@@ -174,7 +175,8 @@ async fn lead(
     work(shared, role, term, leadership, &mut pause, stop).await
 }
 
-/// Builds the worker and runs it until it ends, or until it has to.
+/// Builds the worker and runs it until it ends, or until it has to. It is a task of its own: what it computes must not
+/// keep the lock from being watched.
 async fn work(
     shared: &Shared,
     role: &Role,
@@ -186,14 +188,17 @@ async fn work(
     let end = stop.child_token();
     let last_third = term.session.timeout() / 3;
     term.reporter.doing("running");
-    let running = role.run(shared, term, end.clone());
-    tokio::pin!(running);
+    let running = {
+        let (shared, role, end) = (shared.clone(), role.clone(), end.clone());
+        async move { role.run(&shared, term, end).await }
+    };
+    let mut running = AbortOnDropHandle::new(tokio::spawn(running.in_current_span()));
     shared.health.set(&role.to_string(), Doing::Starting);
     let (mut lost, mut left) = (None, None);
     loop {
         tokio::select! {
             biased;
-            ended = &mut running => return ended,
+            ended = &mut running => return joined(ended),
             () = stop.cancelled() => break,
             why = leadership.lost() => {
                 left = Some(time_left(&why, leadership.safe_until(), last_third));
@@ -211,15 +216,26 @@ async fn work(
     let stop_within = shared.config.stop_within;
     let left = left.or_else(|| lost.is_some().then_some(last_third));
     let within = left.map_or(stop_within, |left| left.min(stop_within));
-    match tokio::time::timeout(within, running).await {
-        Ok(Ok(())) => lost.map_or(Ok(()), Err),
-        Ok(Err(error)) => Err(lost.unwrap_or(error)),
-        Err(_) => Err(lost.unwrap_or_else(|| TermError {
-            lines: vec![format!("the batch in hand did not end within {within:?}")],
-            hopeless: false,
-            cut_off: true,
-        })),
+    match tokio::time::timeout(within, &mut running).await {
+        Ok(ended) => match joined(ended) {
+            Ok(()) => lost.map_or(Ok(()), Err),
+            Err(error) => Err(lost.unwrap_or(error)),
+        },
+        Err(_) => {
+            running.abort();
+            let _ = running.await;
+            Err(lost.unwrap_or_else(|| TermError {
+                lines: vec![format!("the batch in hand did not end within {within:?}")],
+                hopeless: false,
+                cut_off: true,
+            }))
+        }
     }
+}
+
+/// What the worker's task came to; its panic is the role's.
+fn joined(ended: Result<Result<(), TermError>, JoinError>) -> Result<(), TermError> {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// How long a worker may take to end that has lost its role.

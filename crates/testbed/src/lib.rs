@@ -14,6 +14,7 @@
 //! - Linux with the Debian 12 packages. As root, PostgreSQL runs as the user `postgres`, since it refuses root.
 
 pub mod balancer;
+pub mod clients;
 mod error;
 mod folder;
 mod port;

@@ -259,12 +259,13 @@ pub fn examples() -> Result<PathBuf, Error> {
     installed("Superset's examples", cache().join(format!("superset-{EXAMPLES_VERSION}-examples")))
 }
 
-fn installed(what: &'static str, path: PathBuf) -> Result<PathBuf, Error> {
+/// A file or folder that `deploy/setup.sh` installs, if it is there.
+pub(crate) fn installed(what: &'static str, path: PathBuf) -> Result<PathBuf, Error> {
     if path.exists() { Ok(path) } else { Err(Error::Missing { what, path }) }
 }
 
 /// Where `deploy/setup.sh` puts things.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || set("HOME").unwrap_or_default().join(".cache");
     set("XDG_CACHE_HOME").unwrap_or_else(home).join("setkeeper")

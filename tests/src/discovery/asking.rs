@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::fleet::{Fleet, until};
+use super::fleet::Fleet;
+use crate::until::until;
 
 #[tokio::test]
 async fn discover_prints_every_form() {

@@ -6,7 +6,8 @@ use std::path::Path;
 use testbed::Balancer;
 use testbed::balancer::{Options, Program};
 
-use super::fleet::{Backend, Fleet, Holder, until};
+use super::fleet::{Backend, Fleet, Holder};
+use crate::until::until;
 
 /// Who answers at an address, asked often enough to hear of all.
 async fn answering(url: &str) -> BTreeSet<String> {

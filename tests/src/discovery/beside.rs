@@ -1,6 +1,7 @@
 //! The agent beside a Superset node keeps files and serves Prometheus too.
 
-use super::fleet::{Backend, Fleet, until};
+use super::fleet::{Backend, Fleet};
+use crate::until::until;
 
 /// The agent of the node `n1`, which is asked for its health at a port.
 fn agent(port: u16) -> String {

@@ -5,7 +5,8 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::fleet::{Fleet, until};
+use super::fleet::Fleet;
+use crate::until::until;
 
 /// A template of ours, and a log of reloads.
 fn of_a_file(folder: &Path) -> String {

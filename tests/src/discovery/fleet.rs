@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -15,8 +15,7 @@ use tokio::process::Child;
 use zk::Registration;
 
 use crate::pipeline::{self, Program, program};
-
-const WITHIN: Duration = Duration::from_secs(60);
+use crate::until::until;
 
 /// ZooKeeper, and a folder with a configuration.
 pub(super) struct Fleet {
@@ -164,21 +163,6 @@ impl Running {
     pub(super) async fn metric(&self, sample: &str) -> Option<f64> {
         let (_, text) = self.page("metrics").await;
         text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
-    }
-}
-
-/// Waits until `look` finds what it looks for.
-pub(super) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let begun = Instant::now();
-    let mut ticks = tokio::time::interval(Duration::from_millis(20));
-    loop {
-        ticks.tick().await;
-        match look().await {
-            Ok(found) => return found,
-            Err(seen) => {
-                assert!(begun.elapsed() < WITHIN, "{what}: not within {WITHIN:?}; at the end: {seen}")
-            }
-        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::fleet::{Fleet, registration, until};
+use super::fleet::{Fleet, registration};
 use crate::pipeline;
+use crate::until::until;
 
 const SESSIONS: u16 = 20;
 const EACH: u16 = 100;

@@ -13,10 +13,7 @@ use zk::Session;
 use zookeeper_client::{Acls, CreateMode, Error as ZkError};
 
 use super::node::Node;
-use crate::pipeline;
-
-/// How long a state may take to come. Generous: machines that run tests are busy.
-pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+use crate::{pipeline, until};
 
 /// ZooKeeper, the nodes, and a session of the test.
 pub(super) struct World {
@@ -56,30 +53,8 @@ impl World {
     }
 
     /// Looks until `look` gives something: `Err` says what it saw instead, and is told at the deadline.
-    pub(super) async fn until<T, W: Debug>(
-        &self,
-        what: &str,
-        mut look: impl AsyncFnMut() -> Result<T, W>,
-    ) -> T {
-        let mut last = None;
-        let looking = async {
-            let mut ticks = tokio::time::interval(Duration::from_millis(20));
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                match look().await {
-                    Ok(found) => return found,
-                    Err(seen) => last = Some(seen),
-                }
-            }
-        };
-        match tokio::time::timeout(DEADLINE, looking).await {
-            Ok(found) => found,
-            Err(_) => {
-                let logs: String = self.nodes.iter().map(Node::logged).collect();
-                panic!("not seen within {DEADLINE:?}: {what}; last: {last:#?}\n{logs}")
-            }
-        }
+    pub(super) async fn until<T, W: Debug>(&self, what: &str, look: impl AsyncFnMut() -> Result<T, W>) -> T {
+        until::until_or_tell(what, look, || self.nodes.iter().map(Node::logged).collect()).await
     }
 
     /// The registered instances.

@@ -1,33 +1,16 @@
 //! Clients of kazoo and of Curator as processes, each client led by the test over a connection of its own.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use testbed::clients;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use super::monitor::Monitor;
-
-/// Debian's; `deploy/setup.sh --with-superset` installs them.
-const JARS: [&str; 13] = [
-    "curator-client",
-    "curator-framework",
-    "curator-recipes",
-    "curator-x-discovery",
-    "zookeeper",
-    "zookeeper-jute",
-    "guava",
-    "jackson-core",
-    "jackson-databind",
-    "jackson-annotations",
-    "commons-lang3",
-    "slf4j-api",
-    "slf4j-nop",
-];
 
 /// For one answer. A JVM on a busy machine takes its time.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -51,16 +34,13 @@ impl Process {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/locks/foreign");
         let mut command = match language {
             Language::Python => {
-                let mut python = Command::new(cached("kazoo").join("bin/python"));
+                let mut python = clients::kazoo().expect("kazoo is installed");
                 python.arg(format!("{folder}/clients.py"));
                 python
             }
             Language::Java => {
-                let jars = JARS.map(|jar| format!("/usr/share/java/{jar}.jar"));
-                let mut java = Command::new("java");
-                java.args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", &jars.join(":")]);
-                java.arg(format!("{folder}/Clients.java"));
-                java
+                let source = format!("{folder}/Clients.java");
+                clients::java(source.as_ref()).expect("Curator is installed")
             }
         };
         command.args([zookeeper, &port, &count.to_string()]).stdin(Stdio::piped()).kill_on_drop(true);
@@ -84,16 +64,6 @@ impl Process {
         let id = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).expect("it runs");
         kill_process(id, signal).expect("it can be signalled");
     }
-}
-
-/// What `deploy/setup.sh --with-superset` keeps in the user's cache folder.
-fn cached(name: &str) -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let cache =
-        cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache"));
-    let path = cache.join("setkeeper").join(name);
-    assert!(path.exists(), "{} is missing: run deploy/setup.sh --with-superset", path.display());
-    path
 }
 
 /// One client with a session of its own.

@@ -6,7 +6,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::world::{Line, World, line, lives, until};
+use super::world::{Line, World, line, lives};
+use crate::until::until;
 
 /// Writes the time again and again, and does not mind TERM.
 fn stubborn(file: &std::path::Path) -> String {

@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use crate::pipeline::{Program, program};
+use crate::until::until;
 
 /// Sessions last so long: short, for those tests that wait for one to expire, and long enough for a busy machine.
 pub(super) const SESSION: Duration = Duration::from_secs(4);
@@ -129,22 +130,6 @@ impl Running {
     pub(super) async fn code(self) -> i32 {
         let output = self.end().await;
         output.status.code().unwrap_or_else(|| panic!("{output:?}"))
-    }
-}
-
-/// Awaits a state, with a deadline at which it tells what it saw last.
-pub(super) async fn until<T, E: std::fmt::Debug>(
-    what: &str,
-    mut look: impl AsyncFnMut() -> Result<T, E>,
-) -> T {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    let mut ticks = tokio::time::interval(Duration::from_millis(10));
-    loop {
-        ticks.tick().await;
-        match look().await {
-            Ok(seen) => return seen,
-            Err(seen) => assert!(tokio::time::Instant::now() < deadline, "{what}: {seen:?}"),
-        }
     }
 }
 

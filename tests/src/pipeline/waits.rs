@@ -2,17 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use change::{ChangeId, Topic};
 use queue::Queue;
 
 use super::{ENV, Pipeline};
-
-/// How long a state may take to come. Generous: machines that run tests are busy.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-
-const LOOK_EVERY: Duration = Duration::from_millis(40);
+use crate::until;
 
 /// One outcome, as the audit has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,27 +24,8 @@ pub(crate) type Stand = BTreeMap<String, String>;
 
 impl Pipeline {
     /// Looks until `look` gives something: `Err` says what it saw instead, and is told at the deadline.
-    pub(crate) async fn until<T, W: Debug>(
-        &self,
-        what: &str,
-        mut look: impl AsyncFnMut() -> Result<T, W>,
-    ) -> T {
-        let mut last = None;
-        let looking = async {
-            let mut ticks = tokio::time::interval(LOOK_EVERY);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                match look().await {
-                    Ok(found) => return found,
-                    Err(seen) => last = Some(seen),
-                }
-            }
-        };
-        match tokio::time::timeout(DEADLINE, looking).await {
-            Ok(found) => found,
-            Err(_) => panic!("not seen within {DEADLINE:?}: {what}; last: {last:#?}\n{}", self.logs()),
-        }
+    pub(crate) async fn until<T, W: Debug>(&self, what: &str, look: impl AsyncFnMut() -> Result<T, W>) -> T {
+        until::until_or_tell(what, look, || self.logs()).await
     }
 
     /// Waits for an outcome of that change with that verdict (`applied`, `held`, `rejected`, …), and returns the

@@ -7,36 +7,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use agent::registry::{Entry, Registered, read};
 use asset::Registry;
 use expect_test::{Expect, expect};
-use testbed::Zookeeper;
 use testbed::zookeeper::Options;
+use testbed::{Zookeeper, clients};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 use zk::{Config, Elsewhere, Follower};
 
-/// From Debian's packages, as `deploy/setup.sh` installs them.
-const JARS: [&str; 13] = [
-    "curator-client",
-    "curator-framework",
-    "curator-recipes",
-    "curator-x-discovery",
-    "zookeeper",
-    "zookeeper-jute",
-    "guava",
-    "jackson-core",
-    "jackson-databind",
-    "jackson-annotations",
-    "commons-lang3",
-    "slf4j-api",
-    "slf4j-nop",
-];
 const DEADLINE: Duration = Duration::from_secs(60);
 
 static SERVER: OnceCell<Zookeeper> = OnceCell::const_new();
@@ -45,21 +28,12 @@ async fn server() -> String {
     SERVER.get_or_init(|| async { Zookeeper::start(Options::default()).await.unwrap() }).await.connect()
 }
 
-/// What `deploy/setup.sh --with-superset` keeps in the user's cache folder.
-fn cached(name: &str) -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"));
-    let path = cache.join("setkeeper").join(name);
-    assert!(path.exists(), "{} is missing: run deploy/setup.sh --with-superset", path.display());
-    path
-}
-
 /// A process that has registered something and keeps its session; killed with its value.
 struct Service(#[expect(dead_code, reason = "it is there to be dropped")] Child);
 
 async fn start(mut command: Command) -> Service {
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
+    let mut child = command.kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let ready = tokio::time::timeout(DEADLINE, lines.next_line()).await.expect("registered in time");
     assert_eq!(ready.unwrap().as_deref(), Some("ready"), "what went wrong stands above");
@@ -68,11 +42,8 @@ async fn start(mut command: Command) -> Service {
 
 /// A Java service: the arguments are those of `java/Register.java`.
 async fn java(arguments: &[&str]) -> Service {
-    let mut classes: Vec<String> = JARS.iter().map(|jar| format!("/usr/share/java/{jar}.jar")).collect();
-    classes.push(cached("hive-standalone-metastore-common.jar").display().to_string());
-    let mut command = Command::new("java");
-    command.args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", &classes.join(":")]);
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/registries/Register.java"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/registries/Register.java");
+    let mut command = clients::java(source.as_ref()).unwrap();
     command.arg(server().await).args(arguments);
     start(command).await
 }
@@ -83,7 +54,7 @@ async fn kazoo(script: &str) -> Service {
         "import json, sys\nfrom kazoo.client import KazooClient\nzk = KazooClient(hosts=sys.argv[1])\nzk.start()\n\
          {script}\nprint('ready', flush=True)\nsys.stdin.read()\n"
     );
-    let mut command = Command::new(cached("kazoo").join("bin/python"));
+    let mut command = clients::kazoo().unwrap();
     command.args(["-c", &around, &server().await]);
     start(command).await
 }

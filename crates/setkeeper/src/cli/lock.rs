@@ -46,13 +46,13 @@ pub(crate) struct LockRun {
     /// The lock, below `locks` in ZooKeeper
     pub(crate) name: String,
     /// Wait for the lock at most so long [default: for ever]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     pub(crate) wait: Option<Duration>,
     /// Do not wait for the lock
     #[arg(long = "try", conflicts_with = "wait")]
     pub(crate) at_once: bool,
     /// How long the command may take to end after TERM before it gets KILL [default: lock.grace]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     pub(crate) grace: Option<Duration>,
     /// Whose clients can contend for it: curator or kazoo [default: lock.style]
     #[arg(long)]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::{Who, duration};
+
 pub(super) const AGENT_EXAMPLES: &str = "\
 Examples:
   setkeeper agent                          beside each Superset; see [agent] of the configuration
@@ -48,7 +50,7 @@ pub(crate) enum Nodes {
         #[arg(long)]
         count: usize,
         /// For how long
-        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1m")]
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1m")]
         wait: Duration,
         #[command(flatten)]
         of: NodesOf,
@@ -92,14 +94,10 @@ pub(crate) struct Drain {
     #[arg(long)]
     pub(crate) wait: bool,
     /// For how long
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "30s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub(crate) wait_max: Duration,
-    /// Why
-    #[arg(long, short = 'm', default_value = "")]
-    pub(crate) message: String,
-    /// Who
-    #[arg(long, env = "SETKEEPER_AUTHOR", value_name = "NAME")]
-    pub(crate) author: Option<String>,
+    #[command(flatten)]
+    pub(crate) who: Who,
     #[command(flatten)]
     pub(crate) of: NodesOf,
 }
@@ -119,14 +117,10 @@ pub(crate) struct RestartNodes {
     #[arg(long)]
     pub(crate) wait: bool,
     /// For how long
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1h")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h")]
     pub(crate) wait_max: Duration,
-    /// Why
-    #[arg(long, short = 'm', default_value = "")]
-    pub(crate) message: String,
-    /// Who
-    #[arg(long, env = "SETKEEPER_AUTHOR", value_name = "NAME")]
-    pub(crate) author: Option<String>,
+    #[command(flatten)]
+    pub(crate) who: Who,
     #[command(flatten)]
     pub(crate) of: NodesOf,
 }

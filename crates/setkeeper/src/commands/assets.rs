@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
-use std::time::Duration;
 
 use asset::{Document, bundle};
 use change::ZnodePath;
@@ -171,8 +170,12 @@ pub(super) async fn write(
     }
     let waiting = if why.wait { Some(Waiting::begin(config).await?) } else { None };
     let edits: Vec<_> = steps.into_iter().map(|step| step.edit).collect();
-    let draft =
-        Draft { author: author(why.author), message: why.message, traceparent: None, rollback_of: None };
+    let draft = Draft {
+        author: author(why.who.author),
+        message: why.who.message,
+        traceparent: None,
+        rollback_of: None,
+    };
     let bar = progress();
     let written = session
         .write(&edits, &draft, |part, parts| {
@@ -184,7 +187,7 @@ pub(super) async fn write(
     let written = written.map_err(|error| write_failed(&error))?;
     warn_overwrote(&written);
     let results = match waiting {
-        Some(waiting) => waiting.outcomes(config, &written, Duration::from_secs(why.wait_max)).await?,
+        Some(waiting) => waiting.outcomes(config, &written, why.wait_max).await?,
         None => Results::unawaited(&written),
     };
     output::print(output, &results);

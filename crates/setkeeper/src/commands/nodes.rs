@@ -243,11 +243,11 @@ async fn drain(
     let until = if drain.self_node || drain.until_restart { Until::Restart } else { Until::Undrain };
     let json = Drain {
         v: 1,
-        by: author(drain.author),
-        reason: if drain.message.is_empty() && drain.self_node {
+        by: author(drain.who.author),
+        reason: if drain.who.message.is_empty() && drain.self_node {
             "superset stops".to_owned()
         } else {
-            drain.message
+            drain.who.message
         },
         since: now(),
         until,
@@ -469,8 +469,8 @@ async fn restart(
     let id = Ulid::generate().to_string();
     let request = Request {
         v: 1,
-        by: author(asked.author),
-        reason: asked.message,
+        by: author(asked.who.author),
+        reason: asked.who.message,
         since: now(),
         nodes: able,
         state: RequestState::Running,

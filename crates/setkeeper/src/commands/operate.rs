@@ -202,7 +202,7 @@ async fn held_deletes(config: &Config) -> Result<Vec<(ZnodePath, i64)>, Failure>
 pub(super) async fn pause(config: &Config, output: Output, pause: Pause) -> Result<Exit, Failure> {
     let session = connect(config).await?;
     let paused = session
-        .pause(&author(pause.author), &pause.message, now())
+        .pause(&author(pause.who.author), &pause.who.message, now())
         .await
         .map_err(|error| Failure::of(Exit::Failed, &error))?;
     say(
