@@ -6,7 +6,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 default:
     @just --justfile '{{ justfile() }}' --list
 
-# Install what the tests and the demo run against: ZooKeeper, PostgreSQL, nginx, HAProxy, Superset
+# Install what the tests and the demo run against: ZooKeeper, PostgreSQL, MariaDB, nginx, HAProxy, Superset
 setup:
     deploy/setup.sh --with-superset
 

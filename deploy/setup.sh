@@ -4,7 +4,8 @@
 #   deploy/setup.sh                  ZooKeeper, Java, PostgreSQL, nginx, HAProxy, curl, Python's venv and a C compiler,
 #                                    by apt
 #   deploy/setup.sh --with-superset  the same, and in the user's cache folder Apache Superset and the libraries by
-#                                    which other services register in ZooKeeper (Curator's by apt)
+#                                    which other services register in ZooKeeper (Curator's by apt); MariaDB's server
+#                                    and client programs, by apt, for the tests
 #
 # Only what is missing is installed, and each finished step leaves a stamp, so that a second run takes about a second.
 # Nothing is started on the machine: tests and demo start their own servers, on loopback, in their own folders.
@@ -89,13 +90,16 @@ postgres_bin() {
   printf '%s' "$found"
 }
 
-# What the tests register services with, beside what they register them in.
+# What only the tests need: to register services with, and MariaDB for the SQL that docs/locks.md shows.
 missing_client_packages() {
   command -v javac >/dev/null || echo default-jdk-headless
   command -v mvn >/dev/null || echo maven
   [ -e /usr/share/java/curator-recipes.jar ] || echo libcurator-recipes-java
   [ -e /usr/share/java/curator-x-discovery.jar ] || echo libcurator-discovery-java
   [ -e /usr/share/java/commons-lang3.jar ] || echo libcommons-lang3-java
+  # Without `mariadb-server`: no service, and no data in /var/lib/mysql.
+  [ -x /usr/sbin/mariadbd ] || echo mariadb-server-core
+  [ -x /usr/bin/mariadb ] || echo mariadb-client-core
 }
 
 missing_packages() {
