@@ -1,5 +1,5 @@
-//! Real servers for tests and for the demo: [`Zookeeper`], [`Postgres`], [`Superset`] and a [`Balancer`] (nginx, HAProxy) as child
-//! processes on free loopback ports, each in a folder of its own. Nothing here knows setkeeper.
+//! Real servers for tests and for the demo: [`Zookeeper`], [`Postgres`], [`Mariadb`], [`Superset`] and a [`Balancer`]
+//! (nginx, HAProxy) as child processes on free loopback ports, each in a folder of its own. Nothing here knows setkeeper.
 //!
 //! `deploy/setup.sh --with-superset` installs what is started here; an error says so where something is missing.
 //!
@@ -11,12 +11,14 @@
 //! - A restarted server has the same port and the same data.
 //!
 //! # Assumptions
-//! - Linux with the Debian 12 packages. As root, PostgreSQL runs as the user `postgres`, since it refuses root.
+//! - Linux with the Debian 12 packages. As root, PostgreSQL runs as the user `postgres`, since it refuses root;
+//!   MariaDB runs as root.
 
 pub mod balancer;
 pub mod clients;
 mod error;
 mod folder;
+pub mod mariadb;
 mod port;
 pub mod postgres;
 mod process;
@@ -26,6 +28,7 @@ pub mod zookeeper;
 
 pub use balancer::Balancer;
 pub use error::Error;
+pub use mariadb::Mariadb;
 pub use postgres::Postgres;
 pub use process::Detached;
 pub use superset::Superset;

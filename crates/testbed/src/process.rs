@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::folder::file;
 use crate::run::tail;
-use crate::{Error, port, postgres, superset, zookeeper};
+use crate::{Error, mariadb, port, postgres, superset, zookeeper};
 
 /// How often a state is looked at while it is waited for.
 const POLL: Duration = Duration::from_millis(15);
@@ -44,6 +44,7 @@ pub(crate) enum Probe {
     Zookeeper,
     /// With the folder of PostgreSQL's programs.
     Postgres(PathBuf),
+    Mariadb,
     Superset(reqwest::Client),
     /// Taking a connection is enough.
     Tcp,
@@ -54,6 +55,7 @@ impl Probe {
         match self {
             Probe::Zookeeper => zookeeper::serves(port).await,
             Probe::Postgres(bin) => postgres::serves(bin, port).await,
+            Probe::Mariadb => mariadb::serves(port).await,
             Probe::Superset(client) => superset::serves(client, port).await,
             Probe::Tcp => tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok(),
         }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use testbed::balancer::{self, Program};
 use testbed::superset::{ADMIN, ADMIN_PASSWORD, Metadata, Token};
-use testbed::{Balancer, Error, Postgres, Superset, Zookeeper, postgres, superset, zookeeper};
+use testbed::{
+    Balancer, Error, Mariadb, Postgres, Superset, Zookeeper, mariadb, postgres, superset, zookeeper,
+};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 const HOLD: &str = "TESTBED_HOLD";
@@ -127,6 +129,24 @@ async fn postgres_lives_in_a_folder_that_its_own_user_cannot_reach() {
     drop(server);
     let data = given.join("data").canonicalize().unwrap();
     std::fs::remove_dir_all(data).unwrap();
+}
+
+#[tokio::test]
+async fn mariadb_keeps_what_was_committed_before_it_was_killed() {
+    let mut server = Mariadb::start(mariadb::Options::default()).await.unwrap();
+    server.run_sql("mysql", "CREATE DATABASE shop").await.unwrap();
+    let fill = "CREATE TABLE t (a int, b text); INSERT INTO t VALUES (1, 'x'), (2, 'y')";
+    server.run_sql("shop", fill).await.unwrap();
+    let port = server.port();
+    server.kill().await.unwrap();
+    assert!(server.run_sql("shop", "SELECT 1").await.is_err());
+    server.restart().await.unwrap();
+    assert_eq!(server.port(), port);
+    assert_eq!(server.run_sql("shop", "SELECT * FROM t ORDER BY a").await.unwrap(), "1\tx\n2\ty\n");
+    let refusal = server.run_sql("shop", "SELECT * FROM nothing").await.unwrap_err().to_string();
+    assert!(refusal.contains("Table 'shop.nothing' doesn't exist"), "{refusal}");
+    drop(server);
+    tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap_err();
 }
 
 async fn charts(server: &Superset, token: &Token) -> Result<(u16, i64), Error> {
@@ -260,6 +280,8 @@ fn work_with_a_server_can_move_between_threads() {
     fn check<T: Send>(_: T) {}
     check(async {
         let mut server = Zookeeper::start(zookeeper::Options::default()).await?;
+        server.restart().await?;
+        let mut server = Mariadb::start(mariadb::Options::default()).await?;
         server.restart().await?;
         let mut server = Postgres::start(postgres::Options::default()).await?;
         server.restart().await?;
