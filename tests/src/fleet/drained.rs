@@ -25,7 +25,7 @@ async fn a_drained_node_stays_out_until_it_is_let_in_or_its_superset_has_restart
     world.nodes[1].start_agent();
     world
         .until("the new agent sees Superset and the drain", async || {
-            let view = world.json("workers/agent-superset:n2/report").await.unwrap_or_default();
+            let view = world.json("workers/agent-superset-n2/report").await.unwrap_or_default();
             if view["health"] == "healthy" && view["drained"] == "undrain" { Ok(()) } else { Err(view) }
         })
         .await;
@@ -39,7 +39,7 @@ async fn a_drained_node_stays_out_until_it_is_let_in_or_its_superset_has_restart
     world.nodes[0].kill_superset();
     world
         .until("the agent sees that it is gone", async || {
-            let view = world.json("workers/agent-superset:n1/report").await.unwrap_or_default();
+            let view = world.json("workers/agent-superset-n1/report").await.unwrap_or_default();
             if view["why"].is_string() { Ok(()) } else { Err(view) }
         })
         .await;

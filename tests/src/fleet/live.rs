@@ -21,7 +21,7 @@ async fn process_has(world: &World, flags: Value, row_limit: i64) {
 async fn lacks(world: &World, wanted: &[&str]) {
     world
         .until("what the node lacks", async || {
-            let node = world.json("workers/agent-superset:n1/report").await.unwrap_or_default();
+            let node = world.json("workers/agent-superset-n1/report").await.unwrap_or_default();
             if node["lacks"] == json!(wanted) { Ok(()) } else { Err(node) }
         })
         .await;
@@ -68,7 +68,7 @@ async fn whatever_goes_wrong_the_last_good_settings_stay() {
     let faults = async |world: &World, wanted: &[&str]| {
         world
             .until("the faults are told", async || {
-                let view = world.json("workers/agent-superset:n1/report").await.unwrap_or_default();
+                let view = world.json("workers/agent-superset-n1/report").await.unwrap_or_default();
                 let found: Vec<String> =
                     view["faults"].as_object().cloned().unwrap_or_default().keys().cloned().collect();
                 if found == wanted { Ok(()) } else { Err(view) }

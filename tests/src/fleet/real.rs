@@ -175,7 +175,7 @@ async fn a_key_that_needs_a_restart_comes_with_one(site: &mut Site) {
                 .until("what the nodes lack", async || {
                     let view = site
                         .world
-                        .json(&format!("workers/agent-superset:{name}/report"))
+                        .json(&format!("workers/agent-superset-{name}/report"))
                         .await
                         .unwrap_or_default();
                     if view["lacks"] == json!(wanted) { Ok(()) } else { Err(view) }

@@ -11,7 +11,7 @@ async fn a_node_is_registered_once_superset_answers_and_goes_when_it_does_not() 
     world.nodes[0].start_agent();
     world
         .until("the agent sees that nothing is there", async || {
-            let view = world.json("workers/agent-superset:n1/report").await.unwrap_or_default();
+            let view = world.json("workers/agent-superset-n1/report").await.unwrap_or_default();
             if view["health"] == "unhealthy" { Ok(()) } else { Err(view) }
         })
         .await;
@@ -98,7 +98,7 @@ async fn two_agents_of_one_name_are_one_node_and_the_second_takes_over() {
     world
         .until("both stand for the node", async || {
             let stand =
-                world.session.client().list_children("/workers/agent-superset:n1").await.expect("an answer");
+                world.session.client().list_children("/workers/agent-superset-n1").await.expect("an answer");
             let stand = stand.into_iter().filter(|name| name != "report").count();
             if stand == 2 { Ok(()) } else { Err(stand) }
         })

@@ -11,7 +11,7 @@ use crate::node::{Health, Until};
 use crate::process::Process;
 use crate::rolling::Stage;
 
-/// What others can see of a node: `workers/agent-<service>:<instance>/report`. It stays when the agent is gone, whose lock znode
+/// What others can see of a node: `workers/agent-<service>-<instance>/report`. It stays when the agent is gone, whose lock znode
 /// beside it tells whether it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -95,11 +95,11 @@ pub fn drain_path(service: &str, instance: &str) -> String {
     format!("control/drain/{service}/{instance}")
 }
 
-/// The role that a node's agent is elected for: the folder below `workers` where its view stands, too.
+/// The role that a node's agent is elected for: the folder below `workers` where its view stands, too. Each `-` of the
+/// service is doubled; since no instance begins with one, no two nodes share a role.
 #[must_use]
 pub fn role(service: &str, instance: &str) -> String {
-    // Neither name may hold the colon, so no two nodes share a role.
-    format!("agent-{service}:{instance}")
+    format!("agent-{}-{instance}", service.replace('-', "--"))
 }
 
 /// What tells one start of this machine from another.
@@ -146,5 +146,18 @@ impl Agent {
             }
         }
         view
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::role;
+
+    #[test]
+    fn no_two_nodes_share_a_role() {
+        let nodes = [("a-b", "c"), ("a", "b-c"), ("a", "b--c"), ("a--b", "c"), ("a-", "c"), ("a", "c")];
+        let roles: std::collections::BTreeSet<String> =
+            nodes.iter().map(|(service, instance)| role(service, instance)).collect();
+        assert_eq!(roles.len(), nodes.len(), "{roles:?}");
     }
 }

@@ -41,8 +41,8 @@ pub(super) struct RawAgent {
 /// Where Superset's own server tells how it is, if nothing else is written.
 const HEALTH_URL: &str = "http://127.0.0.1:8088/health";
 
-/// The two names are one path part of at most 200 (`agent-<service>:<instance>`).
-const NAMES_MAX: usize = 190;
+/// The two names are one path part (`agent-<service>-<instance>`) of at most so many characters.
+const ROLE_MAX: usize = 200;
 
 impl Reading<'_> {
     /// The node as meant. What is not written comes from the machine.
@@ -84,9 +84,15 @@ impl Reading<'_> {
         ]);
         self.counts([("agent.failures", raw.failures, &mut config.failures)]);
         self.weight(&config);
-        if config.service.len() + config.instance.len() > NAMES_MAX {
-            let what = format!("is too long beside agent.service; both have {NAMES_MAX} characters");
+        if agent::run::role(&config.service, &config.instance).len() > ROLE_MAX {
+            let what = format!(
+                "is too long beside agent.service; `agent-<service>-<instance>`, in which a `-` of the \
+                                service counts twice, may have {ROLE_MAX} characters"
+            );
             self.fault("agent.instance", &what);
+        }
+        if config.instance.starts_with('-') {
+            self.fault("agent.instance", "begins with `-`; name the node otherwise");
         }
         if config.port == 0 {
             self.fault("agent.port", "0 is no port; write the one that clients reach superset at");
