@@ -10,6 +10,7 @@ mod endpoints;
 mod following;
 mod guard;
 mod lives;
+mod long;
 mod losses;
 mod pauses;
 mod references;

@@ -54,6 +54,7 @@ impl FromStr for Broken {
             ("no-dedupe", Broken::NoDedupe),
             ("outbox-outside-transaction", Broken::OutboxOutsideTransaction),
             ("accept-old-fence", Broken::AcceptOldFence),
+            ("computes-long", Broken::ComputesLong),
         ];
         named(text, &names)
     }
@@ -68,7 +69,7 @@ pub struct Fail {
     pub probability: f64,
 }
 
-/// A fault that can be built in, so that the checkers can be shown to find it.
+/// A fault that can be built in, so that the checkers can be shown to find it, or a hardship that must do no harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
     /// Ledger and position are saved after the commit of the rows.
@@ -79,6 +80,8 @@ pub enum Broken {
     OutboxOutsideTransaction,
     /// The records of an old watcher are taken.
     AcceptOldFence,
+    /// Each batch takes its thread for two seconds.
+    ComputesLong,
 }
 
 /// Dies here if that is asked for, as by `kill -9`.

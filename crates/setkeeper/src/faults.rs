@@ -68,6 +68,7 @@ fn break_it(config: &mut Config, how: &str) -> Result<(), String> {
         "no_dedupe" => Broken::NoDedupe,
         "outbox_outside_transaction" => Broken::OutboxOutsideTransaction,
         "accept_old_fence" => Broken::AcceptOldFence,
+        "computes_long" => Broken::ComputesLong,
         "no_node_is_delete" => {
             config.watcher.broken = Some(watcher::Broken::NoNodeIsDelete);
             return Ok(());
