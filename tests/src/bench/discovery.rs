@@ -133,8 +133,8 @@ async fn node_death_to_file(pipeline: &Pipeline, events: &[Duration]) -> Figure 
     let _templates = spawn(pipeline, &template, &["template", "run"]);
     let holds = || std::fs::read_to_string(&file).unwrap_or_default().contains("node");
     let services = format!("/superset/{}/services", crate::pipeline::ENV);
-    let mut watcher =
-        client(pipeline).await.watch(&services, AddWatchMode::PersistentRecursive).await.expect("a watch");
+    let watching = client(pipeline).await;
+    let mut watcher = watching.watch(&services, AddWatchMode::PersistentRecursive).await.expect("a watch");
     let (mut samples, mut expiries) = (Vec::new(), Vec::new());
     for _ in 0..DEATHS {
         let mut node = spawn(pipeline, &agent, &["agent"]);
