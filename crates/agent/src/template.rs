@@ -47,7 +47,7 @@ pub struct Template {
     pub reload: Option<Command>,
     /// The least time between two changes of the file.
     pub min_interval: Duration,
-    /// How long after a fault it is tried again, if nothing changes before.
+    /// How often file and template are looked at again, though nothing changes in ZooKeeper.
     pub retry: Duration,
     /// The work and the memory of one rendering: steps of the engine, and 64 bytes each.
     pub fuel: u64,

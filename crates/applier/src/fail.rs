@@ -80,7 +80,7 @@ pub enum Broken {
     OutboxOutsideTransaction,
     /// The records of an old watcher are taken.
     AcceptOldFence,
-    /// Each batch takes its thread for two seconds.
+    /// Each batch computes for two seconds.
     ComputesLong,
 }
 
@@ -91,5 +91,13 @@ pub(crate) fn pass(fail: Option<Fail>, here: FailPoint) {
     let [.., die] = uuid::Uuid::new_v4().into_bytes();
     if f64::from(die) < fail.probability * 256.0 {
         std::process::abort();
+    }
+}
+
+/// Does what [`Broken::ComputesLong`] says.
+pub(crate) fn compute_long() {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_secs(2) {
+        std::hint::spin_loop();
     }
 }

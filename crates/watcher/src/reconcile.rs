@@ -191,14 +191,15 @@ pub(crate) fn close(live: &Live, gap: &Gap, edits: &[SeenEdit], moment: Moment, 
     }
     // A later life stands there: no feed saw the delete between the two, so none is claimed.
     ended.retain(|path, _| !live.nodes.contains_key(path));
-    let last = match (moment.resync, gap.unread.is_empty()) {
-        (None, true) => couple(&mut groups, gap, &ended, limits),
-        (None, false) if !ended.is_empty() => {
-            let ends = ended.iter().map(|(path, node)| delete(path, node, ByEdit::No)).collect();
-            owed.push(Owed { until: gap.unread.clone(), ends });
-            Vec::new()
-        }
-        (None | Some(_), _) => Vec::new(),
+    let fits_one_record = (1..=limits.changes).contains(&ended.len());
+    let last = if moment.resync.is_some() {
+        Vec::new()
+    } else if fits_one_record && !gap.unread.is_empty() {
+        let ends = ended.iter().map(|(path, node)| delete(path, node, ByEdit::No)).collect();
+        owed.push(Owed { until: gap.unread.clone(), ends });
+        Vec::new()
+    } else {
+        couple(&mut groups, gap, &ended, limits)
     };
     let mut txns: Vec<Txn> = groups.into_iter().map(|(zxid, group)| txn(zxid, group, live, moment)).collect();
     txns.extend(

@@ -111,15 +111,9 @@ pub(crate) async fn keep(
         if keeper.state != before {
             tell(&keeper.state);
         }
-        let until = async {
-            match rest {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             changed = worlds.changed() => if changed.is_err() { return },
-            () = until => {}
+            () = tokio::time::sleep_until(rest) => {}
         }
     }
 }
@@ -141,8 +135,9 @@ const LEFT_OUT_MAX: usize = 20;
 const STEPS_MAX: usize = 3;
 
 impl Keeper<'_> {
-    /// Does what is to be done now; returns when to look again though nothing changes.
-    async fn settle(&mut self, world: &World, need: &impl Fn(&BTreeSet<Root>)) -> Option<Instant> {
+    /// Does what is to be done now; returns when to look again though nothing changes in ZooKeeper: somebody may touch the
+    /// file or its template.
+    async fn settle(&mut self, world: &World, need: &impl Fn(&BTreeSet<Root>)) -> Instant {
         let opened = match self.target.take() {
             Some(target) => Ok(target),
             None => Target::open(&self.template.target, self.template.mode),
@@ -156,10 +151,11 @@ impl Keeper<'_> {
             }
             Err(fault) => Err(fault),
         };
-        settled.unwrap_or_else(|fault| {
+        let until = settled.unwrap_or_else(|fault| {
             self.state.note(Err(&fault));
-            Some(Instant::now() + self.template.retry)
-        })
+            None
+        });
+        until.unwrap_or_else(|| Instant::now() + self.template.retry)
     }
 
     async fn settle_file(

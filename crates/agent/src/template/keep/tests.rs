@@ -111,6 +111,25 @@ async fn the_file_follows_and_its_reader_is_told_only_of_changes() {
 }
 
 #[tokio::test]
+async fn a_file_or_a_template_that_somebody_touches_is_seen_to() {
+    let bed = Bed::new();
+    let mut template = bed.template();
+    template.reload = command(&format!("sh -c 'echo told >> {}'", bed.at("reloads").display()));
+    bed.registers(&["a"]);
+    bed.keep(&template, async {
+        bed.becomes("a ", Condition::Fresh).await;
+        bed.put("x", "touched");
+        bed.becomes("a ", Condition::Fresh).await;
+        std::fs::remove_file(bed.at("x")).expect("it was there");
+        bed.becomes("a ", Condition::Fresh).await;
+        bed.put("x.j2", "{% for s in service('s') %}<{{ s.address }}>{% endfor %}");
+        bed.becomes("<a>", Condition::Fresh).await;
+    })
+    .await;
+    assert_eq!(lines(&bed.get("reloads")), 4);
+}
+
+#[tokio::test]
 async fn a_file_that_is_right_already_is_left_alone() {
     let bed = Bed::new();
     bed.put("x", "a ");
