@@ -359,7 +359,7 @@ async fn wait_for(
     let within = humantime::format_duration(within);
     Err(Failure::new(
         Exit::Failed,
-        format!("{there} nodes of {service} are registered after {within}, not {count}"),
+        format!("{there} of {count} nodes of {service} are registered after {within}"),
     ))
 }
 
