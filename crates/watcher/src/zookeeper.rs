@@ -140,6 +140,12 @@ impl Ensemble {
         Ok(())
     }
 
+    /// Whether there is a watch that the session's own events come by: before the first one stands, nobody would tell that
+    /// the connection is back.
+    pub(crate) fn hears(&self) -> bool {
+        self.watcher.is_some()
+    }
+
     /// Gives up the recursive watch and every outstanding read. The session's own events still come: the canary has a
     /// watch of its own until the next [`Ensemble::watch`].
     pub(crate) async fn rest(&mut self) -> Result<(), Trouble> {

@@ -68,7 +68,7 @@ impl Term {
             }
             Ok(Recorded::Late(why)) => Ok(Some(why)),
             Err(Failed::Halt(halt)) => Err(halt),
-            Err(Failed::Trouble(trouble)) if trouble.is_answer() => {
+            Err(Failed::Trouble(trouble)) if trouble.is_answer() || !self.ensemble.hears() => {
                 Err(Error::Session { reason: trouble.text() }.into())
             }
             Err(Failed::Trouble(trouble)) => {

@@ -4,8 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use change::{Fence, Record};
-use watcher::{Error, Phase, Stats};
-
+use watcher::{Advice, Error, Phase, Stats};
 use zookeeper_client::{Acl, AuthId, Permission};
 
 use super::bench::{Bench, WITHIN, connect};
@@ -57,6 +56,22 @@ async fn nothing_is_missed_while_the_connection_is_cut_deletes_included() {
     assert_eq!(bench.take_printed(), ["e1: -b*, +c.1* e1 1", "+d.2 3", "-a, +e.0 1"]);
     assert_eq!(running.stats.missed_versions.load(Ordering::Relaxed), 1);
     assert_eq!(running.stats.silent_misses.load(Ordering::Relaxed), 0);
+    running.reach(Phase::Streaming).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_before_the_first_watch_ends_the_term_at_once() {
+    let mut bench = Bench::start().await;
+    bench.config.broken_max = Duration::from_secs(3_600);
+    let proxy = Proxy::start(bench.zookeeper.connect()).await;
+    let session = connect(&proxy.address()).await;
+    proxy.cut();
+    let error = bench.watch_in(session).fails().await;
+    assert_eq!(error.advice(), Advice::Restart);
+    assert!(error.to_string().contains("set the recursive watch"), "{error}");
+    proxy.mend();
+    let running = bench.watch_at(&proxy.address()).await;
     running.reach(Phase::Streaming).await;
     running.stop().await;
 }
