@@ -223,7 +223,8 @@ async fn work(
         },
         Err(_) => {
             running.abort();
-            let _ = running.await;
+            // What it computes goes on until it next awaits; its fence keeps its writes out in any case.
+            let _ = tokio::time::timeout(SHORTEST, running).await;
             Err(lost.unwrap_or_else(|| TermError {
                 lines: vec![format!("the batch in hand did not end within {within:?}")],
                 hopeless: false,

@@ -86,8 +86,8 @@ impl Reading<'_> {
         self.weight(&config);
         if agent::run::role(&config.service, &config.instance).len() > ROLE_MAX {
             let what = format!(
-                "is too long beside agent.service; `agent-<service>-<instance>`, in which a `-` of the \
-                                service counts twice, may have {ROLE_MAX} characters"
+                "is too long beside agent.service; `agent-<service>-<instance>`, in which a `-` of the service counts \
+                 twice, may have {ROLE_MAX} characters"
             );
             self.fault("agent.instance", &what);
         }
