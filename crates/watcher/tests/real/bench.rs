@@ -152,6 +152,14 @@ impl Bench {
         self.writer = connect(&self.zookeeper.connect()).await;
     }
 
+    /// Does something to the data of the server while it is down.
+    pub(crate) async fn while_down(&mut self, act: impl FnOnce(&Zookeeper)) {
+        self.zookeeper.kill().await.expect("a kill");
+        act(&self.zookeeper);
+        self.zookeeper.restart().await.expect("a start");
+        self.reconnect().await;
+    }
+
     pub(crate) async fn make(&mut self, path: &str, bytes: &str) {
         let (parent, _) = path.rsplit_once('/').expect("a parent");
         let client = self.writer.client();

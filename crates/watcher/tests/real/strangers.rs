@@ -70,19 +70,13 @@ async fn a_restored_older_ensemble_freezes_even_when_it_has_run_past_the_known_z
         bench.until_equal().await;
         running.stop().await;
         let backup = tempfile::tempdir().expect("a folder");
-        bench.zookeeper.kill().await.expect("a kill");
-        bench.zookeeper.backup(backup.path()).expect("a backup");
-        bench.zookeeper.restart().await.expect("a start");
-        bench.reconnect().await;
+        bench.while_down(|server| server.backup(backup.path()).expect("a backup")).await;
         let running = bench.stream().await;
         bench.put("a", "2").await;
         bench.put("b", "1").await;
         bench.until_equal().await;
         running.stop().await;
-        bench.zookeeper.kill().await.expect("a kill");
-        bench.zookeeper.restore(backup.path()).expect("a restore");
-        bench.zookeeper.restart().await.expect("a start");
-        bench.reconnect().await;
+        bench.while_down(|server| server.restore(backup.path()).expect("a restore")).await;
         for n in 0..beyond {
             bench.put("a", &n.to_string()).await;
         }
@@ -101,10 +95,7 @@ async fn an_ensemble_restored_from_before_the_last_election_freezes_too() {
     bench.until_equal().await;
     running.stop().await;
     let backup = tempfile::tempdir().expect("a folder");
-    bench.zookeeper.kill().await.expect("a kill");
-    bench.zookeeper.backup(backup.path()).expect("a backup");
-    bench.zookeeper.restart().await.expect("a start");
-    bench.reconnect().await;
+    bench.while_down(|server| server.backup(backup.path()).expect("a backup")).await;
     for n in 0..100 {
         bench.put("a", &n.to_string()).await;
     }
@@ -118,10 +109,7 @@ async fn an_ensemble_restored_from_before_the_last_election_freezes_too() {
     let error = running.fails().await;
     assert!(matches!(error, Error::Fenced { .. }), "{error:?}");
     later.stop().await;
-    bench.zookeeper.kill().await.expect("a kill");
-    bench.zookeeper.restore(backup.path()).expect("a restore");
-    bench.zookeeper.restart().await.expect("a start");
-    bench.reconnect().await;
+    bench.while_down(|server| server.restore(backup.path()).expect("a restore")).await;
     bench.until_end().await;
     bench.take_printed();
     let frozen = bench.watch_elected().await;
@@ -246,10 +234,7 @@ async fn the_broken_watcher_does_take_a_missing_root_for_deletes() {
     let running = bench.stream().await;
     bench.until_equal().await;
     running.stop().await;
-    bench.zookeeper.kill().await.expect("a kill");
-    bench.zookeeper.wipe().expect("a wipe");
-    bench.zookeeper.restart().await.expect("a start");
-    bench.reconnect().await;
+    bench.while_down(|server| server.wipe().expect("a wipe")).await;
     bench.generation = bench.writer.init().await.expect("a tree");
     bench.terms += 1;
     let running = bench.stream().await;
