@@ -153,8 +153,6 @@ fn keep(said: &mut Vec<u8>, more: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::timeout_at;
-
     use super::*;
 
     async fn run(text: &str) -> String {
@@ -207,17 +205,12 @@ mod tests {
         let told = command.run(Path::new("x")).await.expect_err("too late").to_string();
         assert!(told.contains("did not end within 500ms"), "{told}");
         let child = std::fs::read_to_string(&pid).expect("it began");
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let child = child.trim().parse().expect("a pid");
         let gone = async {
-            loop {
-                let stat =
-                    std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
-                if stat.is_empty() || stat.contains(") Z ") {
-                    return;
-                }
+            while crate::process::started(child).is_some() {
                 tokio::task::yield_now().await;
             }
         };
-        timeout_at(deadline, gone).await.expect("the child has ended");
+        timeout(Duration::from_secs(10), gone).await.expect("the child has ended");
     }
 }
