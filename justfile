@@ -17,7 +17,11 @@ test *ARGS: setup
     mkdir -p target
     status=0
     cargo test --workspace --no-fail-fast {{ ARGS }} 2>&1 | tee target/test.log || status=$?
-    awk '/^test result:/ { runs++; passed += $4; failed += $6; ignored += $8 }
+    # What failed is told once more at the end: a long log may be cut in its middle.
+    awk '/^---- .* ----$/ { told = 1 }
+        /^failures:$/ { told = 0 }
+        told { print }
+        /^test result:/ { runs++; passed += $4; failed += $6; ignored += $8 }
         END { printf "summary: %d passed, %d failed, %d ignored, in %d test programs\n", passed, failed, ignored, runs }' \
         target/test.log
     exit "$status"

@@ -307,7 +307,8 @@ async fn two_holders_never_both_pass_the_fence_even_if_one_was_stopped() {
 async fn a_command_started_at_a_terminal_reads_nothing_and_is_interrupted_with_it() {
     let world = World::start().await;
     let program = std::fs::canonicalize(crate::pipeline::program::path()).expect("the program");
-    let inside = format!("{} -c {} lock run tty", program.display(), world.configuration().display());
+    // Not every shell that `script` may start becomes the program by itself; one that stays would die of Ctrl-C.
+    let inside = format!("exec {} -c {} lock run tty", program.display(), world.configuration().display());
     let at_terminal = |script: &str| {
         let mut command = tokio::process::Command::new("script");
         command.args([
