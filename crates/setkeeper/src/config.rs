@@ -198,7 +198,8 @@ fn state_folder() -> PathBuf {
     set("STATE_DIRECTORY")
         .or_else(of_service)
         .or_else(|| set("XDG_STATE_HOME").map(|folder| folder.join("setkeeper")))
-        .or_else(|| set("HOME").map(|home| home.join(".local/state/setkeeper")))
+        // Also where HOME is not set, as in some schedulers.
+        .or_else(|| std::env::home_dir().map(|home| home.join(".local/state/setkeeper")))
         .unwrap_or_else(|| PathBuf::from("."))
 }
 
