@@ -42,7 +42,7 @@ pub enum Input {
     RestartBegins,
     /// The restart is over, and Superset is back.
     Restarted,
-    /// The restart is over, and Superset is not back.
+    /// The restart is over, and Superset is not back; or it has not begun. The node comes back with the next good look.
     RestartFailed,
     /// The agent ends.
     Stop,
@@ -130,7 +130,12 @@ impl Node {
                 self.restarting = false;
                 self.was_away = self.drained.is_some();
             }
-            Input::RestartFailed => self.restarting = false,
+            Input::RestartFailed if self.restarting => {
+                self.restarting = false;
+                // What was seen before tells nothing of what the restart has left.
+                self.health = Health::Unknown;
+            }
+            Input::RestartFailed => {}
             Input::Stop => self.stopping = true,
         }
         // The newest look was a good one.
@@ -357,6 +362,20 @@ mod tests {
             ("restart failed", &[]),
             ("up", &[Register]),
         ]);
+    }
+
+    #[test]
+    fn a_node_whose_restart_failed_is_out_until_superset_was_seen_again() {
+        check(&[
+            ("up", &[Register]),
+            ("restart begins", &[Withdraw]),
+            ("up", &[]),
+            ("restart failed", &[]),
+            ("gone", &[]),
+            ("undrain", &[]),
+            ("up", &[Register]),
+        ]);
+        check(&[("up", &[Register]), ("restart failed", &[]), ("undrain", &[])]);
     }
 
     #[test]

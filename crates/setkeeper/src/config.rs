@@ -3,14 +3,13 @@
 //! Values come from the file, then from the environment (`SETKEEPER__ZOOKEEPER__CONNECT`), then from `--set`; a
 //! later layer wins. Unknown keys are refused, and all faults are reported at once.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
-use figment::value::Dict;
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 
 mod endpoints;
 mod lock;
@@ -120,35 +119,44 @@ pub(crate) enum ConfigError {
 pub(crate) fn load(path: Option<&Path>, settings: &[String], needs: Needs) -> Result<Config, ConfigError> {
     let file = find(path)?;
     let shown = file.display().to_string();
-    let mut figment = Figment::new().merge(Toml::file_exact(&file));
     let environment = Env::prefixed("SETKEEPER__").split("__");
-    let of_environment = Figment::from(environment.clone());
-    figment =
-        overlay_targets(figment.merge(environment.filter(|key| !key.starts_with("target"))), &of_environment);
-    for setting in settings {
-        let Some((key, value)) = setting.split_once('=') else {
-            return Err(ConfigError::Setting(setting.clone()));
-        };
-        let given = Serialized::default(key, scalar(value));
-        figment = match key.split_once('.') {
-            Some(("target", _)) => overlay_targets(figment, &Figment::from(given)),
-            _ => figment.merge(given),
-        };
-    }
+    let figment = layers(Toml::file_exact(&file), environment, settings)?;
     let base = file.parent().map(Path::to_path_buf).unwrap_or_default();
     understand(&figment, &shown, &base, &state_folder(), needs).map_err(ConfigError::Faults)
 }
 
-/// Lays `target.0.url` and the like over the list of targets: figment itself replaces a list by what comes later.
-fn overlay_targets(figment: Figment, over: &Figment) -> Figment {
-    let Ok(over) = over.extract_inner::<BTreeMap<usize, Dict>>("target") else { return figment };
-    let Ok(mut targets) = figment.extract_inner::<Vec<Dict>>("target") else { return figment };
-    for (index, keys) in over {
-        if let Some(target) = targets.get_mut(index) {
-            target.extend(keys);
-        }
+/// One layer over the other: the file, the environment, the settings of the command line.
+fn layers(
+    file: impl Provider,
+    environment: impl Provider,
+    settings: &[String],
+) -> Result<Figment, ConfigError> {
+    let below = Figment::new().merge(ByPlace(file)).merge(environment);
+    settings.iter().try_fold(below, |below, setting| match setting.split_once('=') {
+        Some((key, value)) => Ok(below.merge(Serialized::default(key, scalar(value)))),
+        None => Err(ConfigError::Setting(setting.clone())),
+    })
+}
+
+/// A layer whose list of targets is a table by place (`target.0.url`): of a table, a later layer can change one key,
+/// while it would replace a list as a whole.
+struct ByPlace<P>(P);
+
+impl<P: Provider> Provider for ByPlace<P> {
+    fn metadata(&self) -> Metadata {
+        self.0.metadata()
     }
-    figment.merge(Serialized::default("target", targets))
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let mut data = self.0.data()?;
+        for target in data.values_mut().filter_map(|sections| sections.get_mut("target")) {
+            if let Value::Array(tag, list) = target {
+                let by_place = (0..).map(|place: usize| place.to_string()).zip(std::mem::take(list));
+                *target = Value::Dict(*tag, by_place.collect());
+            }
+        }
+        Ok(data)
+    }
 }
 
 /// From the layers to the configuration as meant; every fault is told with the layer that it comes from.
@@ -204,8 +212,8 @@ fn state_folder() -> PathBuf {
 }
 
 /// A setting's value as TOML reads it, or the bare text.
-fn scalar(text: &str) -> figment::value::Value {
-    text.parse().unwrap_or_else(|_| figment::value::Value::from(text))
+fn scalar(text: &str) -> Value {
+    text.parse().unwrap_or_else(|_| Value::from(text))
 }
 
 /// A configuration to start from; `config/setkeeper.toml` in the repository.

@@ -86,6 +86,14 @@ impl Config {
             follow: FollowConfig::default(),
         }
     }
+
+    /// Whether the environment's name is one.
+    ///
+    /// # Errors
+    /// [`BadConfig::Env`].
+    pub fn check(&self) -> Result<(), BadConfig> {
+        if is_name(&self.env) { Ok(()) } else { Err(BadConfig::Env(self.env.escape_default().to_string())) }
+    }
 }
 
 /// An absolute znode path: `/superset`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use zookeeper_client::{Acl, Client, Connector, Error as ZkError, SaslOptions, SessionState, TlsOptions};
 
-use crate::config::{BadConfig, Config, Tls, is_name};
+use crate::config::{BadConfig, Config, Tls};
 
 /// A session whose paths start at `/superset/<env>`. Clones share it; it ends when the last one is dropped.
 #[derive(Clone)]
@@ -134,9 +134,7 @@ impl Session {
     /// # Errors
     /// [`ConnectError`], which names the hosts and how to mend it.
     pub async fn connect(config: &Config) -> Result<Session, ConnectError> {
-        if !is_name(&config.env) {
-            return Err(BadConfig::Env(config.env.escape_default().to_string()).into());
-        }
+        config.check()?;
         let mut connector = Client::connector();
         for auth in &config.auth {
             connector = connector.with_auth(&auth.scheme, auth.secret.reveal().as_bytes());

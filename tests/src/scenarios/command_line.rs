@@ -231,6 +231,14 @@ async fn configuration(w: World) {
         &["command line", "colour"],
     );
     ends(&run(w, &good, &[], &["ls", "--set", "nonsense"]).await, 64, &["key=value"]);
+    // Of a target, too.
+    let elsewhere = [("SETKEEPER__TARGET__0__URL", "sqlite:///nowhere/superset.db")];
+    ends(&run(w, &good, &elsewhere, &["check"]).await, 2, &["/nowhere/superset.db"]);
+    let back = format!("target.0.url={}", w.pipeline.metadata.url());
+    ends(&run(w, &good, &elsewhere, &["check", "--set", &back]).await, 0, &["SECRET_KEY proven"]);
+    let second = ["check", "--set", "target.1.colour=red"];
+    ends(&run(w, &good, &[], &second).await, 78, &["command line", "target.1"]);
+    ends(&run(w, &good, &[], &["ls", "--set", "env=a/b"]).await, 78, &["command line: env", "`a/b`"]);
     ends(&run(w, "/nowhere/setkeeper.toml", &[], &["ls"]).await, 78, &["/nowhere/setkeeper.toml"]);
     let clear = copy(w, folder.path(), |text| {
         text.replace("secret_key = \"file:", &format!("password = \"{CANARY}\"\nsecret_key = \"file:"))

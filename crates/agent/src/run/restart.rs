@@ -209,9 +209,7 @@ impl Agent {
             (State::Draining { id, held, .. }, Event::Time) => self.restart(id, held).await,
             (State::Restarting { id, held, .. }, Event::Ended(Ok(()))) => {
                 self.progress(&id, Stage::Starting, None, Some(held.path())).await?;
-                // Only a look that begins now tells of the new Superset.
-                self.probing = None;
-                self.looks.reset_immediately();
+                self.look_anew();
                 let until = Instant::now() + self.config.healthy_within;
                 self.turn.state = State::Starting { id, held, until };
                 Ok(())
@@ -376,7 +374,14 @@ impl Agent {
     async fn fail(&mut self, id: &str, why: String) -> Result<(), Error> {
         self.turn.over();
         self.failed(id, why).await?;
+        self.look_anew();
         self.step(Input::RestartFailed).await
+    }
+
+    /// Only a look that begins now tells of the Superset that a restart has left.
+    fn look_anew(&mut self) {
+        self.probing = None;
+        self.looks.reset_immediately();
     }
 
     /// The same, while the node stays out.
@@ -387,12 +392,10 @@ impl Agent {
         end(&self.session, &self.config.service, id, RequestState::Failed, failed).await
     }
 
-    /// A command whose restart has failed already is over: what was seen of Superset before is not so any more.
+    /// A command whose restart has failed already is over.
     async fn alone_ended(&mut self) -> Result<(), Error> {
         self.turn.over();
-        self.probing = None;
-        let probe = self.config.health_url.clone().probe(self.config.health_timeout).await;
-        self.step(Input::Probed(probe)).await?;
+        self.look_anew();
         self.step(Input::RestartFailed).await
     }
 

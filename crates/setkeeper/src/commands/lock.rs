@@ -123,7 +123,7 @@ pub(super) fn who(queued: &Queued) -> String {
     match &queued.holder {
         Some(holder) => format!("{} pid {}", holder.host.escape_debug(), holder.pid),
         None if queued.text.is_empty() => format!("session {:#x}", queued.session),
-        None => queued.text.clone(),
+        None => queued.text.escape_debug().to_string(),
     }
 }
 

@@ -110,6 +110,9 @@ impl Reading<'_> {
 
     fn zookeeper(&mut self, env: &str, raw: &raw::Zookeeper) -> zk::Config {
         let mut config = zk::Config::new(&raw.connect, env);
+        if let Err(error) = config.check() {
+            self.fault("env", &error.to_string());
+        }
         if let Some(root) = &raw.root {
             match root.parse() {
                 Ok(root) => config.root = root,

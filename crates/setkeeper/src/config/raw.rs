@@ -75,7 +75,7 @@ pub(super) fn read(figment: &Figment, file: &str) -> Result<Read, Vec<String>> {
         watcher: reading.section("watcher").unwrap_or_default(),
         queue: reading.section("queue").unwrap_or_default(),
         sql: reading.section("sql").unwrap_or_default(),
-        target: reading.section("target").unwrap_or_default(),
+        target: reading.targets(),
         audit: reading.section("audit").unwrap_or_default(),
         template: reading.section("template").unwrap_or_default(),
         endpoints: reading.section("endpoints").unwrap_or_default(),
@@ -128,6 +128,25 @@ impl Reading<'_> {
                 None
             }
         }
+    }
+
+    /// The targets by their places, which count from 0 without a gap.
+    fn targets(&mut self) -> Vec<Target> {
+        let places: Dict = self.figment.extract_inner("target").unwrap_or_default();
+        let odd = places.keys().find(|key| !(0..places.len()).any(|place| place.to_string() == **key));
+        if let Some(odd) = odd {
+            self.unread.push("target");
+            let place = place_of(self.figment, self.file, &format!("target.{odd}"));
+            self.faults.push(format!(
+                "{place}: target.{odd}: there is no such target; in the file each has a [[target]] of its own, elsewhere \
+                 its keys are `target.0.url` and so on for the first, `target.1.url` for the second"
+            ));
+            return Vec::new();
+        }
+        let by_place: BTreeMap<String, Target> = self.section("target").unwrap_or_default();
+        let mut in_order: Vec<_> = by_place.into_iter().collect();
+        in_order.sort_by_key(|(place, _)| place.parse::<usize>().ok());
+        in_order.into_iter().map(|(_, target)| target).collect()
     }
 
     fn needed<T: DeserializeOwned + Default>(&mut self, key: &'static str) -> T {

@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use figment::Figment;
 use figment::providers::{Format as _, Serialized, Toml};
+use figment::{Figment, Provider};
 
 use super::{Config, EXAMPLE, Needs};
 
@@ -20,10 +20,17 @@ fn read(text: &str, settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
 }
 
 fn read_for(needs: Needs, text: &str, settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
-    let mut figment = Figment::new().merge(Toml::string(text));
-    for (key, value) in settings {
-        figment = figment.merge(Serialized::default(key, *value));
-    }
+    read_layers(needs, text, Figment::new(), settings)
+}
+
+fn read_layers(
+    needs: Needs,
+    text: &str,
+    environment: impl Provider,
+    settings: &[(&str, &str)],
+) -> Result<Config, Vec<String>> {
+    let settings: Vec<String> = settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let figment = super::layers(Toml::string(text), environment, &settings).expect("settings");
     let (base, state) = (Path::new("/etc/setkeeper"), Path::new("/var/lib/setkeeper"));
     super::understand(&figment, "setkeeper.toml", base, state, needs)
 }
@@ -63,6 +70,48 @@ fn the_example_is_a_configuration() {
 fn a_later_layer_wins() {
     let config = read(GOOD, &[("zookeeper.connect", "zk9:2181")]).expect("a configuration");
     assert_eq!(config.zookeeper.connect, "zk9:2181");
+}
+
+#[test]
+fn a_later_layer_changes_one_key_of_one_target() {
+    let two = GOOD.to_owned() + &GOOD[GOOD.find("[[target]]").expect("a target")..].replace("\"superset\"", "\"other\"");
+    let environment = Serialized::default("target.1.ledger_schema", "kept");
+    let config = read_layers(Needs::Targets, &two, environment, &[("target.0.name", "first")]);
+    let targets = config.expect("a configuration").targets;
+    let told: Vec<_> = targets.iter().map(|each| (each.name.as_str(), each.ledger_schema())).collect();
+    assert_eq!(told, [("first", None), ("other", Some("kept"))]);
+    // Each fault with the layer that it comes from.
+    let environment = Serialized::default("target.0.colour", "red");
+    let told = read_layers(Needs::Targets, &two, environment, &[]).expect_err("a fault").join("\n");
+    assert!(told.contains("target.0.colour: unknown field"), "{told}");
+    let settings = [("target.0.timezone", "Mars"), ("target.1.name", "superset")];
+    let told = read(&two.replace("env:PATH", "clear"), &settings).expect_err("faults").join("\n");
+    for part in [
+        "command line: target[0].timezone",
+        "setkeeper.toml: target[0].secret_key",
+        "command line: target[1].name",
+        "setkeeper.toml: target[1].secret_key",
+    ] {
+        assert!(told.contains(part), "{part} in\n{told}");
+    }
+}
+
+#[test]
+fn a_target_that_is_not_there_is_told() {
+    for key in ["target.1.name", "target.superset.name", "target.00.name"] {
+        let told = read(GOOD, &[(key, "x")]).expect_err("a fault").join("\n");
+        let (place, _) = key.rsplit_once('.').expect("a key");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.starts_with("command line: target."), "{told}");
+        assert!(told.contains(place) || key == "target.1.name", "{told}");
+    }
+    let told = faults(&GOOD.replace("[[target]]", "[target]"));
+    assert!(told.starts_with("setkeeper.toml: target.name: there is no such target"), "{told}");
+    // One whose keys all come from elsewhere is one.
+    let mut settings = vec![("target.0.name", "a"), ("target.0.url", "sqlite:///a.db")];
+    settings.push(("target.0.secret_key", "env:PATH"));
+    let (file, _) = GOOD.split_once("[[target]]").expect("a target");
+    assert_eq!(read(file, &settings).expect("a configuration").targets[0].name, "a");
 }
 
 #[test]

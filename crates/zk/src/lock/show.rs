@@ -42,7 +42,7 @@ pub struct Queued {
     pub noted: Millis,
     /// What it says of itself, if it is one of ours.
     pub holder: Option<Holder>,
-    /// Its data as text, escaped and cut, for those that are not ours.
+    /// Its data as text, cut, for those that are not ours.
     pub text: String,
     #[serde(skip)]
     pub(crate) data: Vec<u8>,
@@ -174,7 +174,7 @@ impl Session {
             },
             Err(source) => return Err(self.lock_error(&path, source)),
         };
-        let text = String::from_utf8_lossy(&data).escape_debug().take(TEXT_MAX).collect();
+        let text = String::from_utf8_lossy(&data).chars().take(TEXT_MAX).collect();
         Ok(Some(Queued {
             znode: znode.to_owned(),
             key: format!("{}{path}", self.root()),

@@ -285,7 +285,7 @@ async fn foreign_contenders_are_shown_as_what_they_are() {
     let expected = [
         (Kind::Kazoo, true, "web-1.example"),
         (Kind::Curator, false, "10.0.0.1"),
-        (Kind::Unknown, false, "\\u{1b}[31m\u{fffd}"),
+        (Kind::Unknown, false, "\u{1b}[31m\u{fffd}"),
     ];
     assert_eq!(shown, expected);
     assert!(state.queue.iter().all(|each| each.holder.is_none()));

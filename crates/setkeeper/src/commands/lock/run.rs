@@ -50,6 +50,9 @@ pub(super) async fn run(config: &Config, source: &Source<'_>, given: LockRun) ->
             session.timeout()
         ));
     }
+    // To wait for no time is not to wait: the queue is looked at once.
+    let at_once = given.at_once || given.wait.is_some_and(|longest| longest.is_zero());
+    let given = LockRun { at_once, ..given };
     let held = acquire(config, &given, &session, &mut signals).await?;
     let mut under = Under { session, held, signals, grace, left: false };
     let done = under.work(config, source, &given).await;
