@@ -188,12 +188,13 @@ async fn work(
     let end = stop.child_token();
     let last_third = term.session.timeout() / 3;
     term.reporter.doing("running");
+    // Before the worker's task begins, which says by itself when it runs.
+    shared.health.set(&role.to_string(), Doing::Starting);
     let running = {
         let (shared, role, end) = (shared.clone(), role.clone(), end.clone());
         async move { role.run(&shared, term, end).await }
     };
     let mut running = AbortOnDropHandle::new(tokio::spawn(running.in_current_span()));
-    shared.health.set(&role.to_string(), Doing::Starting);
     let (mut lost, mut left) = (None, None);
     loop {
         tokio::select! {
