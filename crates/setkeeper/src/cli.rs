@@ -219,7 +219,8 @@ Examples:
   setkeeper status
   setkeeper status -o json | jq '.pending[] | select(.state == \"rejected\")'
 
-Exit codes: 0 all could be asked · 2 something is wrong · 69 a server cannot be reached";
+Exit codes: 0 all could be asked and works (what is held, rejected or paused is in the tables) · 2 something is
+  wrong (TROUBLE says what) · 69 a server cannot be reached";
 
 const HISTORY_EXAMPLES: &str = "\
 Examples:
@@ -329,9 +330,14 @@ pub(crate) struct History {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Approve {
     /// The ensemble was restored or replaced on purpose: begin a new generation
-    #[command(after_help = "Example:\n  setkeeper approve generation")]
-    Generation,
-    /// Let held deletes pass
+    #[command(after_help = "Example:\n  setkeeper status                what the watcher has found\n  \
+                            setkeeper approve generation")]
+    Generation {
+        /// Also where nothing says that the ensemble was restored or replaced
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let deletes pass that wait for an approval, and changes of a uuid, which delete the asset that had the old one
     #[command(
         after_help = "Example:\n  setkeeper approve deletes assets/main/charts/sales\n  setkeeper approve deletes --all"
     )]

@@ -62,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) restart_pause_max: Duration,
     /// The Superset node on this machine.
     pub(crate) agent: agent::run::Config,
+    /// Whether the configuration says anything of it.
+    pub(crate) has_agent: bool,
 }
 
 /// One Superset metadata database.

@@ -117,7 +117,13 @@ fn report_name() -> String {
 }
 
 /// What the watcher's lock znode says while it is frozen.
-pub(crate) const FROZEN: &str = "frozen";
+const FROZEN: &str = "frozen";
+
+/// Why a watcher is frozen, as its lock znode tells.
+pub(crate) fn frozen(watcher: &zk::Candidate) -> Option<&str> {
+    let worker = watcher.worker.as_ref().filter(|worker| worker.doing == FROZEN)?;
+    Some(worker.detail["reason"].as_str().unwrap_or("it does not say why"))
+}
 
 /// A failure that may pass by itself.
 fn passing(error: &dyn std::error::Error) -> TermError {

@@ -77,7 +77,12 @@ async fn one_waits_for_another_as_long_as_it_wants_to() {
     let script = format!("while [ ! -e {} ]; do sleep 0.02; done", go.display());
     let first = world.lock_run(&["jobs", "--reason", "the nightly job"], &script);
     world.queued("jobs", 1).await;
-    for options in [&["jobs", "--try"][..], &["jobs", "--wait", "200ms"], &["jobs", "--try", "--shared"]] {
+    for options in [
+        &["jobs", "--try"][..],
+        &["jobs", "--wait", "0"],
+        &["jobs", "--wait", "200ms"],
+        &["jobs", "--try", "--shared"],
+    ] {
         let output = world.lock_run(options, "touch /should/not/run").end().await;
         assert_eq!(output.status.code(), Some(75), "{}", said(&output));
         assert!(
@@ -86,6 +91,8 @@ async fn one_waits_for_another_as_long_as_it_wants_to() {
             said(&output)
         );
     }
+    // Of a free lock, the first look is enough.
+    assert_eq!(world.lock_run(&["free", "--wait", "0"], "exit 3").code().await, 3);
     world.queued("jobs", 1).await;
     let patient = world.lock_run(&["jobs"], "exit 7");
     world.queued("jobs", 2).await;

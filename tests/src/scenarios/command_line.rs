@@ -273,6 +273,16 @@ async fn everything_wrong(w: World) {
     let bad: Vec<&str> = bad.filter_map(|looked| looked["what"].as_str()).collect();
     assert_eq!(bad, ["zookeeper", "target superset"], "{report}");
     ends(&w.pipeline.setkeeper(&["check"]).await, 0, &["SECRET_KEY proven"]);
+    // A machine with nothing but an agent needs no target, and none of what the workers keep.
+    let alone = copy(w, folder.path(), |_| {
+        let (connect, at) = (w.pipeline.zookeeper.connect(), folder.path().display());
+        format!(
+            "env = \"test\"\n[zookeeper]\nconnect = \"{connect}\"\n[queue]\npath = \"{at}/none.db\"\n\
+             [audit]\nurl = \"sqlite://{at}/none.db\"\n[agent]\nhealth_url = \"http://127.0.0.1:1/health\"\n"
+        )
+    });
+    ends(&run(w, &alone, &[], &["check"]).await, 0, &["none is configured", "nothing listens"]);
+    ends(&run(w, &alone, &[], &["status"]).await, 0, &["generation"]);
     let key = folder.path().join("other_key");
     std::fs::write(&key, "another key, which opens nothing here").expect("writable");
     let other = format!("file:{}", key.display());
@@ -289,6 +299,8 @@ async fn everything_wrong(w: World) {
 }
 
 async fn exit_codes(w: World) {
+    // The auditor has made its database by then.
+    w.applied("databases/a", &database(w.n(0))).await;
     ends(&w.pipeline.setkeeper(&["put"]).await, 64, &["Usage"]);
     ends(&w.pipeline.setkeeper(&["nonsense"]).await, 64, &[]);
     ends(&w.pipeline.setkeeper(&["--help"]).await, 0, &["Examples"]);
@@ -297,5 +309,12 @@ async fn exit_codes(w: World) {
     ends(&w.pipeline.setkeeper(&["verify"]).await, 0, &["sound"]);
     ends(&w.pipeline.setkeeper(&["verify", "--head", "nonsense"]).await, 64, &[]);
     ends(&w.pipeline.setkeeper(&["approve", "deletes"]).await, 64, &["--all"]);
-    ends(&w.pipeline.setkeeper(&["approve", "deletes", &w.at("charts/none")]).await, 64, &["held"]);
+    ends(
+        &w.pipeline.setkeeper(&["approve", "deletes", &w.at("charts/none")]).await,
+        64,
+        &["waits for an approval"],
+    );
+    // It would end whatever runs under a lock, and nothing asks for it.
+    let needless = w.pipeline.setkeeper(&["approve", "generation"]).await;
+    ends(&needless, 1, &["no watcher is frozen", "--force"]);
 }

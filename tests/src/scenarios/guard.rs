@@ -73,7 +73,13 @@ async fn deletes_are_held_each_by_each_where_the_policy_says_so(metadata: Metada
     // Whoever is not held flows on.
     let changed = pipeline.put(&paths[1], &with(chart(2, 1), "description", "on")).await;
     pipeline.await_outcome(&changed, "applied").await;
-    pipeline.must(&["approve", "deletes", "--all", "--wait"]).await;
+    // A document with another uuid takes the place of the chart that had the old one.
+    let replaced = pipeline.put(&paths[2], &chart(33, 1)).await;
+    let held = pipeline.await_outcome(&replaced, "held").await;
+    assert!(held.reason.contains("holds deletes"), "{held:?}");
+    pipeline.must(&["approve", "deletes", &paths[2], "--wait"]).await;
+    pipeline.await_outcome(&replaced, "applied").await;
+    pipeline.must(&["approve", "deletes", &paths[0], "--wait"]).await;
     pipeline.await_outcome(&deleted, "deleted").await;
     pipeline.await_equal().await;
 }

@@ -72,6 +72,9 @@ async fn a_worker_that_is_asked_to_stop_ends_in_time_and_the_next_goes_on(metada
     pipeline.await_equal().await;
     let ended = pipeline.worker(Role::All).stop().await;
     assert_eq!(ended.code(), Some(0));
+    let status = pipeline.setkeeper(&["status"]).await;
+    let told = String::from_utf8_lossy(&status.stdout);
+    assert!(status.status.code() == Some(2) && told.contains("TROUBLE: no watcher is elected"), "{told}");
     pipeline.put("assets/main/databases/wh", &with(database(1), "cache_timeout", 60)).await;
     let gone = pipeline.put("assets/main/databases/comes-and-goes", &database(2)).await;
     pipeline.delete("assets/main/databases/comes-and-goes").await;

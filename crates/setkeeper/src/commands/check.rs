@@ -1,6 +1,7 @@
 //! `setkeeper check`: the configuration and every connection, all faults at once. It makes nothing: a file made by
 //! whoever looks would not be the workers' to write.
 
+use agent::node::Probe;
 use serde::Serialize;
 
 use super::existing_queue;
@@ -87,6 +88,16 @@ impl Report {
         self.fine(&what, format!("{}: looks into {}", template.source, folders.join(", ")));
     }
 
+    /// Superset may be down for now: that is the agent's to see, and no fault of the configuration.
+    async fn agent(&mut self, agent: &agent::run::Config) {
+        let node = format!("{}/{} at {}:{}", agent.service, agent.instance, agent.address, agent.port);
+        let health = match agent.health_url.clone().probe(agent.health_timeout).await {
+            Probe::Up => format!("{} answers", agent.health_url),
+            Probe::Gone(why) | Probe::Sick(why) => format!("now {why}"),
+        };
+        self.fine("agent", format!("{node}: {health}"));
+    }
+
     async fn audit(&mut self, config: &Config) {
         match config.audit.database.connect_existing().await {
             Ok(database) => self.fine("audit", database.label()),
@@ -104,9 +115,8 @@ pub(super) async fn check(config: &Config, output: Output) -> Result<Exit, Failu
     report.fine("configuration", "read");
     report.zookeeper(config).await;
     report.queue(config).await;
-    if config.targets.is_empty() && config.templates.is_empty() {
-        let says = "none is configured; add a [[target]] with name, url and secret_key".to_owned();
-        report.0.push(Looked { what: "target".to_owned(), fine: false, says });
+    if config.targets.is_empty() {
+        report.fine("target", "none is configured; `run`, `apply` and `init-db` need a [[target]]");
     }
     for target in &config.targets {
         report.target(target).await;
@@ -114,6 +124,9 @@ pub(super) async fn check(config: &Config, output: Output) -> Result<Exit, Failu
     report.audit(config).await;
     for template in &config.templates {
         report.template(template);
+    }
+    if config.has_agent {
+        report.agent(&config.agent).await;
     }
     output::print(output, &report);
     Ok(if report.0.iter().all(|looked| looked.fine) { Exit::Done } else { Exit::Found })

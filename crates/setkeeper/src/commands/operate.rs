@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use change::{Millis, Topic, ZnodePath};
+use change::{Generation, Millis, Topic, Waiting, ZnodePath};
 use serde::Serialize;
 use ulid::Ulid;
-use zk::Found;
+use zk::{Found, Session};
 
 use super::assets::{parse_path, read_failed};
 use super::plan;
@@ -14,6 +14,7 @@ use crate::cli::{Approve, Output, Pause, Resync, Why};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Printed};
+use crate::role::{self, Role};
 use crate::supervisor::now;
 
 /// A sentence for people, an object for scripts.
@@ -76,17 +77,23 @@ pub(super) async fn init_db(config: &Config, output: Output) -> Result<Exit, Fai
 /// `setkeeper approve`
 pub(super) async fn approve(config: &Config, output: Output, approve: Approve) -> Result<Exit, Failure> {
     match approve {
-        Approve::Generation => approve_generation(config, output).await,
+        Approve::Generation { force } => approve_generation(config, output, force).await,
         Approve::Deletes { paths, all, why } => approve_deletes(config, output, &paths, all, why).await,
     }
 }
 
 /// n = 1 + the highest of the znode, the known tree, the targets and the audit, so that no comparison of zxids ever
 /// mixes two lives of the ensemble.
-async fn approve_generation(config: &Config, output: Output) -> Result<Exit, Failure> {
+async fn approve_generation(config: &Config, output: Output, force: bool) -> Result<Exit, Failure> {
     let session = connect(config).await?;
     let standing = session.generation().await.map_err(|error| read_failed(&error))?;
     let highest = known_generation(config).await?.max(standing.map_or(0, |generation| generation.n));
+    if !force
+        && let Some(standing) = standing.filter(|standing| standing.n >= highest)
+        && !is_frozen(config, &session, standing).await?
+    {
+        return Err(not_frozen(&session, standing).await?);
+    }
     let approved =
         session.approve_generation(highest + 1).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
     let text = format!(
@@ -95,6 +102,35 @@ async fn approve_generation(config: &Config, output: Output) -> Result<Exit, Fai
     );
     say(output, approved, text);
     Ok(Exit::Done)
+}
+
+/// Whether the watcher says, or has left on record, that it does not trust the ensemble.
+async fn is_frozen(config: &Config, session: &Session, standing: Generation) -> Result<bool, Failure> {
+    let watcher = Role::Watcher.election().expect("watchers are elected");
+    let elected = session.elected(&watcher).await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    if elected.iter().any(|watcher| role::frozen(watcher).is_some()) {
+        return Ok(true);
+    }
+    let queue = existing_queue(config).await.map_err(|error| Failure::of(Exit::Unreachable, &error))?;
+    let Some(queue) = queue else { return Ok(false) };
+    let saved = watcher::saved(&queue, &config.env).await;
+    let saved = saved.map_err(|error| Failure::of(Exit::Unreachable, &error))?;
+    Ok(saved.frozen.is_some() || saved.generation.is_some_and(|recorded| recorded != standing))
+}
+
+async fn not_frozen(session: &Session, standing: Generation) -> Result<Failure, Failure> {
+    let locks = session.locks().await.map_err(|error| Failure::of(Exit::Failed, &error))?;
+    let names: Vec<String> = locks.into_iter().map(|lock| lock.name).collect();
+    let ends = match &names[..] {
+        [] => String::new(),
+        names => format!(" ends what runs under the locks that are held now ({}) and", names.join(", ")),
+    };
+    let what = format!(
+        "generation {standing} stands, and no watcher is frozen: there is nothing to approve; a new generation{ends} sends \
+         every document again"
+    );
+    Ok(Failure::new(Exit::Failed, what)
+        .hint("if that is what you want: `setkeeper approve generation --force`"))
 }
 
 async fn known_generation(config: &Config) -> Result<u64, Failure> {
@@ -141,19 +177,29 @@ async fn approve_deletes(
         ));
     }
     let wanted = paths.iter().map(|path| parse_path(path)).collect::<Result<Vec<ZnodePath>, _>>()?;
-    let held = held_deletes(config).await?;
-    if let Some(path) = wanted.iter().find(|path| !held.iter().any(|(held, _)| held == *path)) {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("no delete of `{path}` is held; `setkeeper status` lists those that are"),
-        ));
+    let Held { approvable, others } = held(config).await?;
+    if let Some(path) = wanted.iter().find(|path| !approvable.iter().any(|(held, _)| held == *path)) {
+        let what = match others.get(path) {
+            Some(reason) => format!("`{path}` waits for {reason}: no approval frees it"),
+            None => format!("nothing at `{path}` waits for an approval; `setkeeper status` lists what does"),
+        };
+        return Err(Failure::new(Exit::Usage, what));
     }
     let session = connect(config).await?;
     let approvals = session.read_tree(&["control/approvals"]).await;
     let approvals = approvals.map_err(|error| assets::read_failed(&error))?;
-    let mut steps = spent(&approvals.nodes, &held, now());
-    let approved = held.into_iter().filter(|(path, _)| all || wanted.contains(path));
+    let mut steps = spent(&approvals.nodes, &approvable, now());
+    let approved: Vec<_> = approvable.into_iter().filter(|(path, _)| all || wanted.contains(path)).collect();
+    if approved.is_empty() {
+        say(
+            output,
+            serde_json::json!({"edits": [], "outcomes": []}),
+            "nothing waits for an approval".to_owned(),
+        );
+        return Ok(Exit::Done);
+    }
     for (path, czxid) in approved {
+        output::say(&format!("approving {path}"));
         let at = format!("control/approvals/{}", Ulid::generate()).parse().expect("a ulid is a name");
         let bytes = serde_json::json!({"v": 1, "path": path, "czxid": czxid}).to_string().into_bytes();
         steps.extend(plan::put_bytes(&at, None, bytes));
@@ -181,20 +227,34 @@ fn spent(approvals: &BTreeMap<ZnodePath, Found>, held: &[(ZnodePath, i64)], now:
 /// A day, in milliseconds.
 const SPENT_AFTER: i64 = 24 * 60 * 60 * 1000;
 
-/// Deletes that some target holds: path and czxid.
-async fn held_deletes(config: &Config) -> Result<Vec<(ZnodePath, i64)>, Failure> {
-    let mut held = Vec::new();
+/// What some target holds.
+#[derive(Default)]
+struct Held {
+    /// What waits for an approval, perhaps among other things: path and czxid, sorted.
+    approvable: Vec<(ZnodePath, i64)>,
+    /// What the other paths wait for, in words.
+    others: BTreeMap<ZnodePath, String>,
+}
+
+async fn held(config: &Config) -> Result<Held, Failure> {
+    let mut held = Held::default();
     for target in &config.targets {
         let database =
             target.database.connect().await.map_err(|error| Failure::of(Exit::Unreachable, &error))?;
         let status = applier::status(&database, target.ledger_schema())
             .await
             .map_err(|error| Failure::of(Exit::Failed, &error))?;
-        let deletes = status.held.into_iter().map(|item| item.id).filter(|id| id.version.is_none());
-        held.extend(deletes.map(|id| (id.path, id.czxid)));
+        for item in status.held {
+            let by_approval = |each: &Waiting| matches!(each, Waiting::DeleteGuard { .. } | Waiting::Policy);
+            if item.waiting.iter().any(by_approval) {
+                held.approvable.push((item.id.path, item.id.czxid));
+            } else {
+                held.others.insert(item.id.path, item.reason);
+            }
+        }
     }
-    held.sort();
-    held.dedup();
+    held.approvable.sort();
+    held.approvable.dedup();
     Ok(held)
 }
 

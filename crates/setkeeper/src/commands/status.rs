@@ -15,7 +15,7 @@ use crate::cli::Output;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
 use crate::output::{self, Printed, table};
-use crate::role::{FROZEN, Role};
+use crate::role::{self, Role};
 
 /// `setkeeper status`
 pub(super) async fn status(config: &Config, output: Output) -> Result<Exit, Failure> {
@@ -23,6 +23,8 @@ pub(super) async fn status(config: &Config, output: Output) -> Result<Exit, Fail
     status.ensemble(config).await;
     let queue = match existing_queue(config).await {
         Ok(Some(queue)) => Some(queue),
+        // A machine without a target runs no worker that makes one.
+        Ok(None) if config.targets.is_empty() => None,
         Ok(None) => {
             let path = config.queue.path.display();
             status.troubles.push(format!(
@@ -57,7 +59,7 @@ struct Status {
     stages: Vec<Stage>,
     /// The elected workers, by role.
     #[serde(skip)]
-    elected: BTreeMap<String, zk::Candidate>,
+    elected: Option<BTreeMap<String, zk::Candidate>>,
     nodes: Vec<Node>,
     pending: Vec<Pending>,
     audit: Option<AuditStatus>,
@@ -72,7 +74,7 @@ struct Status {
 #[derive(Debug, Serialize)]
 struct Stage {
     stage: String,
-    /// What the elected worker of its role does, and where; `None` if there is none.
+    /// What the elected worker of its role does, and where; `None` if there is none, or ZooKeeper was not asked.
     worker: Option<String>,
     state: String,
     position: Option<i64>,
@@ -127,7 +129,7 @@ impl Status {
             }
             match session.elected("").await {
                 Ok(elected) => {
-                    self.elected = elected.into_iter().map(|each| (each.role.clone(), each)).collect();
+                    self.elected = Some(elected.into_iter().map(|each| (each.role.clone(), each)).collect());
                 }
                 Err(error) => self.trouble(&error),
             }
@@ -141,20 +143,21 @@ impl Status {
         }
     }
 
-    /// What the elected worker of a role does, and where.
-    fn worker(&self, role: &Role) -> Option<String> {
-        let candidate = self.elected.get(&role.election()?)?;
-        Some(match &candidate.worker {
-            Some(worker) => format!("{} on {}", worker.doing, worker.holder),
-            None => "elected, and does not say what it does".to_owned(),
-        })
+    /// What the elected worker of a role does, and where. That there is none is a trouble.
+    fn worker(&mut self, role: &Role) -> Option<String> {
+        match self.elected.as_ref()?.get(&role.election()?).map(|candidate| &candidate.worker) {
+            Some(Some(worker)) => Some(format!("{} on {}", worker.doing, worker.holder)),
+            Some(None) => Some("elected, and does not say what it does".to_owned()),
+            None => {
+                self.troubles.push(format!("no {role} is elected: is `setkeeper run` running?"));
+                None
+            }
+        }
     }
 
     /// Why the watcher is frozen, as its lock znode tells.
     fn frozen(&self) -> Option<String> {
-        let worker = self.elected.get(&Role::Watcher.election()?)?.worker.as_ref()?;
-        let reason = worker.detail["reason"].as_str().unwrap_or("it does not say why");
-        (worker.doing == FROZEN).then(|| reason.to_owned())
+        role::frozen(self.elected.as_ref()?.get(&Role::Watcher.election()?)?).map(str::to_owned)
     }
 
     /// Tells of a pause whose lock nobody holds any more: its holder died, and nobody else ends it.
@@ -230,9 +233,10 @@ impl Status {
             Ok(end) => Some(end.offset),
             Err(error) => return self.trouble(&error),
         };
+        let worker = self.worker(&Role::Watcher);
         self.stages.push(Stage {
             stage: "watcher".to_owned(),
-            worker: self.worker(&Role::Watcher),
+            worker,
             state,
             position,
             lag_records: None,
@@ -274,6 +278,7 @@ impl Status {
     async fn auditor(&mut self, config: &Config, queue: Option<&Queue>) {
         let status = match config.audit.database.connect_existing().await {
             Ok(database) => Audit::new(database).status().await,
+            Err(sql::ConnectError::Missing { .. }) if config.targets.is_empty() => return,
             Err(error) => return self.trouble(&error),
         };
         let status = match status {
@@ -336,10 +341,11 @@ impl Printed for Status {
             parts.push(format!("PAUSED by {} since {}: {}", pause.by, pause.since, pause.reason));
         }
         let number = |value: Option<String>| value.unwrap_or_default();
+        let nobody = if self.elected.is_some() { "NOBODY" } else { "unknown" };
         let stages = self.stages.iter().map(|stage| {
             vec![
                 stage.stage.clone(),
-                stage.worker.clone().unwrap_or_else(|| "NOBODY: is `setkeeper run` running?".to_owned()),
+                stage.worker.clone().unwrap_or_else(|| nobody.to_owned()),
                 number(stage.position.map(|n| n.to_string())),
                 number(stage.lag_records.map(|n| n.to_string())),
                 number(stage.lag_ms.map(|n| n.to_string())),

@@ -99,7 +99,8 @@ impl Reading<'_> {
                 raw.run.restart_pause_max.as_deref(),
                 Duration::from_secs(30),
             ),
-            agent: self.agent(&raw.agent),
+            has_agent: raw.agent.is_some(),
+            agent: self.agent(&raw.agent.unwrap_or_default()),
             env: raw.env,
         }
     }

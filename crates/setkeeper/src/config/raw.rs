@@ -30,7 +30,7 @@ pub(crate) struct Raw {
     pub(super) projects: BTreeMap<String, Project>,
     pub(super) http: Http,
     pub(super) run: Run,
-    pub(super) agent: RawAgent,
+    pub(super) agent: Option<RawAgent>,
 }
 
 const SECTIONS: &[&str] = &[
@@ -84,7 +84,7 @@ pub(super) fn read(figment: &Figment, file: &str) -> Result<Read, Vec<String>> {
         projects: reading.section("projects").unwrap_or_default(),
         http: reading.section("http").unwrap_or_default(),
         run: reading.section("run").unwrap_or_default(),
-        agent: reading.section("agent").unwrap_or_default(),
+        agent: reading.section("agent"),
     };
     Ok(Read { raw, faults: reading.faults, unread: reading.unread })
 }

@@ -74,7 +74,8 @@ fn a_later_layer_wins() {
 
 #[test]
 fn a_later_layer_changes_one_key_of_one_target() {
-    let two = GOOD.to_owned() + &GOOD[GOOD.find("[[target]]").expect("a target")..].replace("\"superset\"", "\"other\"");
+    let two = GOOD.to_owned()
+        + &GOOD[GOOD.find("[[target]]").expect("a target")..].replace("\"superset\"", "\"other\"");
     let environment = Serialized::default("target.1.ledger_schema", "kept");
     let config = read_layers(Needs::Targets, &two, environment, &[("target.0.name", "first")]);
     let targets = config.expect("a configuration").targets;
