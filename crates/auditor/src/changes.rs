@@ -59,6 +59,8 @@ pub(crate) fn ask(entries: &[Entry<(Fence, Record)>]) -> Ask {
                     ask.ids.insert(id.to_string());
                     ask.paths.insert(id.path.to_string());
                     ask.puts.extend(id.version.map(|version| (life(&id), version)));
+                    // The end of a resync may have to know whether the delete of this very life is on record.
+                    ask.ids.insert(ChangeId { version: None, ..id }.to_string());
                 }
             }
         }

@@ -219,8 +219,9 @@ pub(crate) async fn change_facts(tx: &mut Transaction, ask: &Ask) -> Result<Chan
     let mut rows = tx.fetch(KNOWN, values([list(ids)])).await?;
     if ask.whole_tree {
         // The paths that a resync's end removes get a delete each: of a life whose delete is on record, none.
-        const DELETES: &str = "SELECT change_id, sha256, uuid, name FROM audit_change \
-            WHERE version IS NULL AND path IN (SELECT path FROM audit_tree)";
+        const DELETES: &str = "SELECT c.change_id, c.sha256, c.uuid, c.name FROM audit_tree t \
+            JOIN audit_change c ON c.path = t.path AND c.czxid = t.czxid AND c.generation = t.generation \
+            WHERE c.version IS NULL";
         rows.extend(tx.fetch(DELETES, values([])).await?);
     }
     for row in rows {

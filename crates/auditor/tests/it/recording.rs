@@ -239,6 +239,26 @@ async fn a_lost_position_is_a_gap_on_record_until_a_resync_ends() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_read_again_brings_no_second_delete() {
+    let document = chart(1, "A", 1);
+    let records =
+        [term(1, 1), txn(10, vec![put("a", 1, 0, &document)]), begin(5, 20), end(5, 21, &[])];
+    for batch_records in [1, 2, 3, 100] {
+        let mut world = World::new().await;
+        world.config.batch_records = batch_records;
+        world.watch(1, &records).await;
+        world.record().await;
+        // An older copy of the queue's file is put back.
+        world.queue = open_queue(world.folder(), "copy.db").await;
+        world.watch(1, &records).await;
+        world.record().await;
+        let deletes = world.table("SELECT change_id FROM audit_change WHERE version IS NULL").await;
+        assert_eq!(deletes, "1:assets/main/charts/a@1.-\n");
+        assert!(world.audit().verify(None).await.expect("reads").is_sound());
+    }
+}
+
+#[tokio::test]
 async fn two_contents_of_one_version_are_a_conflict_on_record() {
     let world = World::new().await;
     let one = txn(10, vec![put("a", 1, 0, &chart(1, "A", 1))]);
