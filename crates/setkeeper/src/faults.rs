@@ -29,32 +29,21 @@ fn fail(config: &mut Config, text: &str) -> Result<(), String> {
     else {
         return Err(odd());
     };
+    let point = point.replace('_', "-");
     let probability: f64 = probability.parse().map_err(|_| odd())?;
     match role {
         "watcher" => {
-            let point = point.replace('_', "-").parse().map_err(|_| odd())?;
+            let point = point.parse().map_err(|_| odd())?;
             config.watcher.fail = Some(watcher::Fail { point, probability });
         }
         "applier" => {
-            let at = match point {
-                "before_commit" => applier::FailPoint::BeforeCommit,
-                "after_commit" => applier::FailPoint::AfterCommit,
-                "before_ack" => applier::FailPoint::BeforeAck,
-                "after_ack" => applier::FailPoint::AfterAck,
-                _ => return Err(odd()),
-            };
+            let at = point.parse().map_err(|_| odd())?;
             for target in &mut config.targets {
                 target.applier.target.fail = Some(applier::Fail { at, probability });
             }
         }
         "auditor" => {
-            let at = match point {
-                "before_commit" => auditor::FailPoint::BeforeCommit,
-                "after_commit" => auditor::FailPoint::AfterCommit,
-                "before_ack" => auditor::FailPoint::BeforeAck,
-                "after_ack" => auditor::FailPoint::AfterAck,
-                _ => return Err(odd()),
-            };
+            let at = point.parse().map_err(|_| odd())?;
             config.audit.auditor.fail_point = Some((at, probability));
         }
         _ => return Err(odd()),

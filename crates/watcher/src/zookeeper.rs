@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 
 use change::{Lifetime, Millis, Node, ZnodePath, Zxid};
+use futures_util::future::FutureExt as _;
 use uuid::Uuid;
 use zookeeper_client::{
     AddWatchMode, Client, CreateMode, Error as ZkError, EventType, PersistentWatcher, SessionState, Stat,
@@ -230,7 +231,7 @@ impl Ensemble {
         }
         self.take_events(TAKE, &mut inputs);
         while inputs.len() < TAKE
-            && let Some(answer) = now(head(&mut self.reads))
+            && let Some(answer) = head(&mut self.reads).now_or_never()
         {
             self.take_answer(answer, &mut inputs);
         }
@@ -246,7 +247,7 @@ impl Ensemble {
 
     fn take_events(&mut self, most: usize, inputs: &mut Vec<Input>) {
         while inputs.len() < most
-            && let Some(event) = now(event(&mut self.watcher))
+            && let Some(event) = event(&mut self.watcher).now_or_never()
         {
             inputs.extend(input(&mut self.watcher, event));
         }
@@ -482,15 +483,6 @@ async fn confirmed(beat: &mut Option<(Uuid, Pending<Result<Stat, ZkError>>)>) ->
     match beat {
         Some((_, stat)) => stat.await,
         None => std::future::pending().await,
-    }
-}
-
-/// The future's output if it is ready at once.
-fn now<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::pin!(future).poll(&mut context) {
-        std::task::Poll::Ready(value) => Some(value),
-        std::task::Poll::Pending => None,
     }
 }
 

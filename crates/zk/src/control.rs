@@ -235,14 +235,6 @@ impl Session {
         Ok(requests)
     }
 
-    /// Removes a request, once the end of its resync is on the queue. One that is gone already is fine.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub async fn resync_done(&self, id: &str) -> Result<(), ControlError> {
-        self.remove_control(&format!("{RESYNC}/{id}")).await
-    }
-
     /// Creates or sets: doing it twice is doing it once, so a lost connection may be tried again.
     async fn put_control(&self, path: &str, bytes: &[u8]) -> Result<(), ControlError> {
         let options = CreateMode::Persistent.with_acls(self.acls());

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
+use futures_util::future::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use zookeeper_client::{
@@ -241,10 +241,10 @@ impl Follower {
             Some((path, answer)) = self.reads.next() => self.take(&path, answer)?,
             () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
         }
-        while let Some(event) = now(event(&mut self.watcher)) {
+        while let Some(event) = event(&mut self.watcher).now_or_never() {
             self.hear(event);
         }
-        while let Some(Some((path, answer))) = now(self.reads.next()) {
+        while let Some(Some((path, answer))) = self.reads.next().now_or_never() {
             self.take(&path, answer)?;
         }
         if self.next_crawl <= Instant::now() && self.arming.is_none() {
@@ -281,7 +281,7 @@ impl Follower {
             Ok(watcher) => {
                 self.stale = false;
                 // What only the old one was told.
-                while let Some(event) = now(event(&mut self.watcher)) {
+                while let Some(event) = event(&mut self.watcher).now_or_never() {
                     self.hear(event);
                 }
                 if self.over.is_none() {
@@ -436,13 +436,5 @@ async fn pending<T>(future: &mut Option<Pending<T>>) -> T {
     match future {
         Some(future) => future.await,
         None => std::future::pending().await,
-    }
-}
-
-/// The future's output if it is ready at once.
-fn now<T>(future: impl Future<Output = T>) -> Option<T> {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
     }
 }
