@@ -115,7 +115,7 @@ pub(crate) enum Command {
     #[command(after_help = nodes::AGENT_EXAMPLES)]
     Agent(Agent),
     /// Superset's nodes: list, drain, restart one after the other, wait for their number
-    #[command(subcommand)]
+    #[command(subcommand, after_help = nodes::NODES_EXAMPLES)]
     Nodes(Nodes),
     /// Make the environment's tree in ZooKeeper; what is there stays
     #[command(after_help = "Example:\n  setkeeper init")]

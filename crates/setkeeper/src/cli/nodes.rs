@@ -24,19 +24,30 @@ pub(crate) struct Agent {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentWhat {
     /// Print the Python module that brings live settings into Superset
-    #[command(name = "live-module")]
+    #[command(
+        name = "live-module",
+        after_help = "Example:\n  setkeeper agent live-module > /etc/superset/setkeeper_live.py"
+    )]
     LiveModule,
 }
+
+pub(super) const NODES_EXAMPLES: &str = "\
+Examples:
+  setkeeper nodes list
+  setkeeper nodes restart -m 'new TALISMAN_CONFIG' --wait
+  setkeeper nodes drain superset-2 --wait -m 'new disk'    and `setkeeper nodes undrain superset-2` afterwards";
 
 /// `setkeeper nodes`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Nodes {
     /// List the nodes: registered, healthy, drained, restarting, and which settings they lack until a restart
+    #[command(after_help = LIST_EXAMPLES)]
     List(NodesOf),
     /// Take a node out of the registry until `undrain`, or until Superset has restarted
     #[command(after_help = DRAIN_EXAMPLES)]
     Drain(Drain),
     /// Let a drained node in again
+    #[command(after_help = "Example:\n  setkeeper nodes undrain superset-2    in again once it is healthy")]
     Undrain {
         /// The node
         instance: String,
@@ -59,6 +70,7 @@ pub(crate) enum Nodes {
     #[command(after_help = RESTART_EXAMPLES)]
     Restart(RestartNodes),
     /// Forget a node that is gone for good
+    #[command(after_help = "Example:\n  setkeeper nodes forget superset-2     its agent must have ended")]
     Forget {
         /// The node
         instance: String,
@@ -72,6 +84,11 @@ pub(crate) struct NodesOf {
     #[arg(long, value_name = "NAME")]
     pub(crate) service: Option<String>,
 }
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  setkeeper nodes list
+  setkeeper nodes list -o json | jq -r '.[] | select(.registered | not) | .instance'";
 
 const DRAIN_EXAMPLES: &str = "\
 Examples:
