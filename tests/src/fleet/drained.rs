@@ -68,9 +68,16 @@ async fn a_superset_that_is_back_before_anybody_looks_ends_the_drain_of_its_stop
 #[tokio::test]
 async fn a_drain_of_nobody_is_told() {
     let mut world = World::new(1, "").await;
-    let unknown = world.setkeeper(&["nodes", "drain", "n9"]).await;
-    assert_eq!(unknown.status.code(), Some(64));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("n9"));
+    for command in ["drain", "undrain"] {
+        let unknown = world.setkeeper(&["nodes", command, "n9"]).await;
+        let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+        assert_eq!(unknown.status.code(), Some(64), "{command}: {said}");
+        assert!(said.contains("no node of superset is called `n9`"), "{command}: {said}");
+    }
+    // One that is known by its drain alone can be let in.
+    world.put("control/drain/superset/n9", "somebody's own").await;
+    world.must(&["nodes", "undrain", "n9"]).await;
+    assert!(world.listed("n9").await.is_null());
     // Superset's unit must be able to stop where no agent runs.
     let said = world.must(&["nodes", "drain", "--self", "--wait"]).await;
     assert!(said.contains("does not run"), "{said}");

@@ -215,6 +215,13 @@ async fn known(session: &Session, service: &str) -> Result<Vec<Node>, Failure> {
     look(session, Some(service)).await.map_err(|error| read_failed(&error))
 }
 
+fn unknown(service: &str, instance: &str) -> Failure {
+    Failure::new(
+        Exit::Usage,
+        format!("no node of {service} is called `{instance}`; `setkeeper nodes list` lists them"),
+    )
+}
+
 async fn drain(
     config: &Config,
     output: Output,
@@ -232,12 +239,7 @@ async fn drain(
             say(output, said, format!("{service}/{instance} is not registered: its agent does not run"));
             return Ok(Exit::Done);
         }
-        None => {
-            return Err(Failure::new(
-                Exit::Usage,
-                format!("no node of {service} is called `{instance}`; `setkeeper nodes list` lists them"),
-            ));
-        }
+        None => return Err(unknown(&service, &instance)),
         Some(_) => {}
     }
     let until = if drain.self_node || drain.until_restart { Until::Restart } else { Until::Undrain };
@@ -327,7 +329,9 @@ async fn undrain(
 ) -> Result<Exit, Failure> {
     let service = service(config, of);
     let nodes = known(session, &service).await?;
-    let drain = nodes.into_iter().find(|node| node.instance == instance).and_then(|node| node.drained);
+    // One that is drained is known by that alone.
+    let node = nodes.into_iter().find(|node| node.instance == instance);
+    let drain = node.ok_or_else(|| unknown(&service, instance))?.drained;
     session.remove_mark(&drain_path(&service, instance)).await.map_err(|error| failed(&error))?;
     let text = match &drain {
         Some(drain) => format!(
