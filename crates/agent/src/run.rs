@@ -31,7 +31,7 @@ mod view;
 use restart::Turn;
 pub use restart::give_up;
 use scaling::Scaling;
-pub use scaling::running;
+pub use scaling::{running, wanted};
 pub use view::{Drain, View, boot_id, drain_path, role};
 
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;

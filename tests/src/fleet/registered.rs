@@ -35,6 +35,11 @@ async fn a_node_is_registered_once_superset_answers_and_goes_when_it_does_not() 
     let listed = world.listed("n1").await;
     assert_eq!((&listed["agent"], &listed["registered"]), (&json!(true), &json!(false)));
     assert!(listed["report"]["why"].as_str().is_some_and(|why| why.contains("503")), "{listed}");
+    world.trouble(&["superset/n1 is unhealthy: ", "503"]).await;
+    // Whoever took it out knows.
+    world.must(&["nodes", "drain", "n1"]).await;
+    world.no_trouble("superset/n1 is unhealthy").await;
+    world.must(&["nodes", "undrain", "n1"]).await;
     world.nodes[0].remove("sick");
     world.registered_become(&["n1"]).await;
 
@@ -49,8 +54,10 @@ async fn a_node_is_registered_once_superset_answers_and_goes_when_it_does_not() 
     assert_eq!(world.nodes[0].stop_agent().await.code(), Some(0));
     assert!(world.registered().await.is_empty(), "it goes with SIGTERM, not with the session");
     assert_eq!(world.listed("n1").await["agent"], json!(false));
+    world.trouble(&["the agent of superset/n1 does not run; `setkeeper nodes forget n1`"]).await;
     world.must(&["nodes", "forget", "n1"]).await;
     assert!(world.listed("n1").await.is_null());
+    world.no_trouble("the agent of superset/n1").await;
 }
 
 #[tokio::test]

@@ -98,6 +98,54 @@ async fn a_node_that_does_not_come_back_stops_the_restart_and_those_without_an_a
 }
 
 #[tokio::test]
+async fn a_restart_that_stopped_is_told_at_each_of_its_nodes_until_one_succeeds() {
+    let world = World::running(3, "").await;
+    for node in &world.nodes {
+        node.touch("refuses");
+    }
+    world.must(&["nodes", "restart", "-m", "nobody waits"]).await;
+    let request = world
+        .until("the restart has stopped", async || {
+            let request = newest(&world).await;
+            if request["state"] == "failed" { Ok(request) } else { Err(request) }
+        })
+        .await;
+    let broken = request["failed"]["node"].as_str().expect("a node");
+    for node in &world.nodes {
+        let restart = world.listed(&node.name).await["restart"].clone();
+        let (state, why) = if node.name == broken {
+            ("failed", request["failed"]["why"].as_str().expect("a reason").to_owned())
+        } else {
+            ("not_restarted", format!("the restart stopped at {broken}"))
+        };
+        assert_eq!((&restart["state"], &restart["why"]), (&json!(state), &json!(why)), "{}", node.name);
+    }
+    let stopped = format!("of superset stopped at {broken}: ");
+    let rest = "not restarted: n1, n2, n3; mend the node, then `setkeeper nodes restart";
+    world.trouble(&["the restart ", &stopped, "exit status: 3", rest]).await;
+    let untouched = format!("not restarted: the restart stopped at {broken}");
+    for command in [&["nodes", "list"][..], &["status"]] {
+        let told = String::from_utf8_lossy(&world.setkeeper(command).await.stdout).into_owned();
+        assert!(told.contains("restart failed: "), "{told}");
+        assert_eq!(told.matches(&untouched).count(), 2, "{told}");
+    }
+
+    // A node that is mended is not all that was asked for.
+    for node in &world.nodes {
+        node.remove("refuses");
+    }
+    let node = world.nodes.iter().find(|node| node.name == broken).expect("the node");
+    node.start_superset().await;
+    world.registered_become(&["n1", "n2", "n3"]).await;
+    world.trouble(&["the restart ", &stopped]).await;
+    world.must(&["nodes", "restart", "--wait"]).await;
+    for node in &world.nodes {
+        assert!(world.listed(&node.name).await["restart"].is_null(), "{}", node.name);
+    }
+    world.no_trouble("the restart ").await;
+}
+
+#[tokio::test]
 async fn a_node_whose_agent_is_killed_on_the_way_stops_the_restart() {
     let mut world = World::running(2, "").await;
     for node in &world.nodes {

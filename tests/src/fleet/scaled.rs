@@ -62,6 +62,7 @@ async fn the_scale_command_is_called_with_both_counts_once_they_differ_for_a_whi
     world.put("settings/scale/superset", "{\"v\":1,\"count\":2}").await;
     world.must(&["nodes", "restart", "--wait"]).await;
     assert_eq!(called().len(), 2);
+    fs::write(folder.join("fail"), "").expect("writable");
     world.put("settings/scale/superset", "{\"v\":1,\"count\":1}").await;
     world
         .until("it is called for one less", async || {
@@ -69,4 +70,14 @@ async fn the_scale_command_is_called_with_both_counts_once_they_differ_for_a_whi
             if called.last().is_some_and(|line| line == "superset 2 1 n1,n2") { Ok(()) } else { Err(called) }
         })
         .await;
+
+    // `status` tells that it failed as long as something is left to be called for.
+    let failed = "the scale command of superset, called by n";
+    world.trouble(&[failed, "for 1 nodes where 2 were", "exit status: 9"]).await;
+    world.put("settings/scale/superset", "{\"v\":1,\"count\":2}").await;
+    world.no_trouble(failed).await;
+    world.put("settings/scale/superset", "{\"v\":1,\"count\":1}").await;
+    world.trouble(&[failed]).await;
+    fs::remove_file(folder.join("fail")).expect("it is there");
+    world.no_trouble(failed).await;
 }

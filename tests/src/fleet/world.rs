@@ -120,6 +120,36 @@ impl World {
         nodes.iter().find(|node| node["instance"] == name).cloned().unwrap_or_default()
     }
 
+    /// What `status` tells as troubles: at least that no worker has run, as these machines have none.
+    pub(super) async fn troubles(&self) -> Vec<String> {
+        let output = self.setkeeper(&["status", "-o", "json"]).await;
+        assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+        let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let troubles = status["troubles"].as_array().expect("a list").iter();
+        troubles.map(|trouble| trouble.as_str().expect("a text").to_owned()).collect()
+    }
+
+    /// Waits until one of the troubles begins and goes on with these words.
+    pub(super) async fn trouble(&self, wanted: &[&str]) {
+        self.until(&format!("the trouble {wanted:?}"), async || {
+            let troubles = self.troubles().await;
+            let is_it = |trouble: &String| {
+                trouble.starts_with(wanted[0]) && wanted.iter().all(|word| trouble.contains(word))
+            };
+            if troubles.iter().any(is_it) { Ok(()) } else { Err(troubles) }
+        })
+        .await;
+    }
+
+    /// Waits until none of them begins so.
+    pub(super) async fn no_trouble(&self, unwanted: &str) {
+        self.until(&format!("no trouble {unwanted:?}"), async || {
+            let troubles = self.troubles().await;
+            if troubles.iter().any(|trouble| trouble.starts_with(unwanted)) { Err(troubles) } else { Ok(()) }
+        })
+        .await;
+    }
+
     /// Watches how few nodes are ever registered from now on.
     pub(super) async fn fewest(&self) -> Fewest {
         let mut follower = self.session.follow("services/superset").await.expect("a follower");

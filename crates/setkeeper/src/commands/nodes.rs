@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use agent::node::{Health, Until};
+use agent::node::Until;
 use agent::process::Process;
-use agent::rolling::{self, Request, RequestState, Restart, Stage};
-use agent::run::{Drain, View, boot_id, drain_path, role};
+use agent::rolling::{self, Request, RequestState, Restart};
+use agent::run::{Drain, boot_id, drain_path, role};
 use serde::Serialize;
 use tokio::time::Instant;
 use ulid::Ulid;
@@ -17,8 +17,12 @@ use super::{author, connect};
 use crate::cli::{self, Nodes, NodesOf, Output, RestartNodes};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
-use crate::output::{self, Printed, table};
+use crate::output::{self, Printed};
 use crate::supervisor::now;
+
+mod fleet;
+
+pub(super) use fleet::{Node, look, rows};
 
 /// Requests for a restart that are kept for a look back.
 const RESTARTS_KEPT: usize = 20;
@@ -28,10 +32,8 @@ pub(super) async fn nodes(config: &Config, output: Output, nodes: Nodes) -> Resu
     let session = connect(config).await?;
     match nodes {
         Nodes::List(of) => {
-            output::print(
-                output,
-                &Fleet(look(&session, of.service.as_deref()).await.map_err(|error| read_failed(&error))?),
-            );
+            let fleet = look(&session, of.service.as_deref()).await.map_err(|error| read_failed(&error))?;
+            output::print(output, &fleet);
             Ok(Exit::Done)
         }
         Nodes::Drain(drain) => self::drain(config, output, &session, drain).await,
@@ -41,147 +43,6 @@ pub(super) async fn nodes(config: &Config, output: Output, nodes: Nodes) -> Resu
         Nodes::Restart(restart) => self::restart(config, output, &session, restart).await,
         Nodes::Forget { instance } => forget(output, &session, &instance).await,
     }
-}
-
-/// One node, by its agent's report, its registration and its drain.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Node {
-    service: String,
-    instance: String,
-    /// Whether its agent runs; none is known of a service that something else registers.
-    agent: Option<bool>,
-    registered: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    drained: Option<Drain>,
-    /// What the agent said last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    report: Option<View>,
-}
-
-impl Node {
-    fn key(service: &str, instance: &str) -> (String, String) {
-        (service.to_owned(), instance.to_owned())
-    }
-
-    fn new(service: &str, instance: &str) -> Node {
-        Node {
-            service: service.to_owned(),
-            instance: instance.to_owned(),
-            agent: None,
-            registered: false,
-            drained: None,
-            report: None,
-        }
-    }
-
-    fn runs(&self) -> bool {
-        self.agent == Some(true)
-    }
-
-    /// The settings that it gets with its next restart.
-    pub(super) fn lacks(&self) -> &BTreeSet<String> {
-        const NONE: &BTreeSet<String> = &BTreeSet::new();
-        self.report.as_ref().filter(|_| self.runs()).map_or(NONE, |report| &report.lacks)
-    }
-
-    fn state(&self) -> String {
-        let mut words = Vec::new();
-        if self.agent == Some(false) {
-            words.push("its agent is down".to_owned());
-        }
-        if let Some(report) = self.report.as_ref().filter(|_| self.runs()) {
-            match report.health {
-                Health::Healthy => words.push("healthy".to_owned()),
-                Health::Unknown => words.push("not looked at yet".to_owned()),
-                Health::Unhealthy => {
-                    words.push(format!("unhealthy: {}", report.why.as_deref().unwrap_or("no reason known")));
-                }
-            }
-            if let Some(stage) = report.restarting {
-                words.push(format!("restart: {}", stage.name()));
-            }
-            words.extend(report.faults.iter().map(|(path, why)| format!("{path}: {why}")));
-        }
-        if let Some(drain) = &self.drained {
-            let until = match drain.until {
-                Until::Undrain => "",
-                Until::Restart => " until its restart",
-            };
-            words.push(format!("drained{until} by {}: {}", drain.by, drain.reason));
-        }
-        words.join("\n")
-    }
-}
-
-/// The nodes of a service, or of all.
-pub(super) async fn look(session: &Session, service: Option<&str>) -> Result<Vec<Node>, zk::ReadError> {
-    let tree = session.read_tree(&["workers", "services", "control/drain"]).await?;
-    let all: BTreeMap<String, Found> =
-        tree.nodes.into_iter().map(|(path, found)| (path.as_str().to_owned(), found)).collect();
-    let below = |folder: &str| -> BTreeMap<String, Found> {
-        let prefix = format!("{folder}/");
-        let rest =
-            |(path, found): (&String, &Found)| Some((path.strip_prefix(&prefix)?.to_owned(), found.clone()));
-        all.iter().filter_map(rest).collect()
-    };
-    let workers = below("workers");
-    let running: BTreeSet<(String, String)> =
-        agent::run::running(&workers).map(|view| (view.service, view.instance)).collect();
-    let mut nodes: BTreeMap<(String, String), Node> = BTreeMap::new();
-    for (path, found) in &workers {
-        if !path.starts_with("agent-") || !path.ends_with("/report") {
-            continue;
-        }
-        let Ok(view) = serde_json::from_slice::<View>(&found.bytes) else { continue };
-        let key = Node::key(&view.service, &view.instance);
-        let runs = running.contains(&key);
-        let node = nodes.entry(key).or_insert_with(|| Node::new(&view.service, &view.instance));
-        node.agent = Some(runs);
-        node.report = Some(view);
-    }
-    for path in below("services").keys() {
-        if let Some((service, instance)) = path.split_once('/') {
-            let node = nodes.entry(Node::key(service, instance));
-            node.or_insert_with(|| Node::new(service, instance)).registered = true;
-        }
-    }
-    for (path, found) in &below("control/drain") {
-        if let Some((service, instance)) = path.split_once('/') {
-            let node = nodes.entry(Node::key(service, instance));
-            node.or_insert_with(|| Node::new(service, instance)).drained = Some(Drain::read(found));
-        }
-    }
-    Ok(nodes.into_values().filter(|node| service.is_none_or(|service| node.service == service)).collect())
-}
-
-/// All nodes, for printing.
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Fleet(Vec<Node>);
-
-impl Printed for Fleet {
-    fn text(&self) -> String {
-        if self.0.is_empty() {
-            return "no node is known; `setkeeper agent` runs beside each Superset".to_owned();
-        }
-        rows(&self.0)
-    }
-}
-
-/// The nodes as a table.
-pub(super) fn rows(nodes: &[Node]) -> String {
-    let rows = nodes.iter().map(|node| {
-        let report = node.report.as_ref();
-        vec![
-            format!("{}/{}", node.service, node.instance),
-            if node.registered { "yes" } else { "no" }.to_owned(),
-            node.state(),
-            node.lacks().iter().cloned().collect::<Vec<_>>().join("\n"),
-            report.and_then(|report| report.version.clone()).unwrap_or_default(),
-            report.map(|report| report.since.to_string()).unwrap_or_default(),
-        ]
-    });
-    table(&["node", "registered", "state", "lacks until a restart", "version", "since"], rows)
 }
 
 /// A sentence for people, an object for scripts.
@@ -212,7 +73,8 @@ fn failed(error: &dyn std::error::Error) -> Failure {
 }
 
 async fn known(session: &Session, service: &str) -> Result<Vec<Node>, Failure> {
-    look(session, Some(service)).await.map_err(|error| read_failed(&error))
+    let fleet = look(session, Some(service)).await.map_err(|error| read_failed(&error))?;
+    Ok(fleet.nodes)
 }
 
 fn unknown(service: &str, instance: &str) -> Failure {
@@ -368,8 +230,8 @@ async fn wait_for(
 }
 
 async fn forget(output: Output, session: &Session, instance: &str) -> Result<Exit, Failure> {
-    let nodes = look(session, None).await.map_err(|error| read_failed(&error))?;
-    let found: Vec<&Node> = nodes.iter().filter(|node| node.instance == instance).collect();
+    let fleet = look(session, None).await.map_err(|error| read_failed(&error))?;
+    let found: Vec<&Node> = fleet.nodes.iter().filter(|node| node.instance == instance).collect();
     if found.is_empty() {
         return Err(Failure::new(
             Exit::Usage,
@@ -570,25 +432,20 @@ fn show(restart: &Restart, shown: &mut BTreeMap<String, String>) {
 }
 
 fn stopped(service: &str, restart: &Restart) -> Failure {
-    let what = match &restart.request.failed {
-        Some(failed) => {
-            format!(
-                "the restart of {service} stopped at {}: {}; {}",
-                failed.node,
-                failed.why,
-                missing(restart)
-            )
-        }
-        None => format!("the restart of {service} was called off; {}", missing(restart)),
-    };
+    let what = format!("the restart of {service} {}", how_it_stopped(restart));
     Failure::new(Exit::Failed, what).hint("mend the node, then run `setkeeper nodes restart` again")
 }
 
+fn how_it_stopped(restart: &Restart) -> String {
+    let missing = missing(restart);
+    match &restart.request.failed {
+        Some(failed) => format!("stopped at {}: {}; {missing}", failed.node, failed.why),
+        None => format!("was called off; {missing}"),
+    }
+}
+
 fn missing(restart: &Restart) -> String {
-    let is_done =
-        |node: &&String| restart.progress.get(*node).is_some_and(|progress| progress.state == Stage::Done);
-    let rest: Vec<&str> =
-        restart.request.nodes.iter().filter(|node| !is_done(node)).map(String::as_str).collect();
+    let rest: Vec<&str> = restart.missing().collect();
     if rest.is_empty() {
         "all nodes have restarted".to_owned()
     } else {

@@ -136,7 +136,10 @@ impl Status {
             self.orphaned_pause(&session).await;
             self.files(&session).await;
             match nodes::look(&session, None).await {
-                Ok(nodes) => self.nodes = nodes,
+                Ok(fleet) => {
+                    self.troubles.extend(fleet.troubles());
+                    self.nodes = fleet.nodes;
+                }
                 Err(error) => self.trouble(&error),
             }
             self.endpoints(&session).await;
