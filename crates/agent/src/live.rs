@@ -82,6 +82,12 @@ impl Settings {
         &self.faults
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.good.len()
+    }
+
     /// The file.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {

@@ -52,6 +52,34 @@ async fn a_flag_is_live_without_a_restart_and_a_key_that_needs_one_is_told_until
 }
 
 #[tokio::test]
+async fn a_superset_that_does_not_read_its_live_settings_is_told_once_there_are_any() {
+    const TOLD: &str = "no process of its Superset reads the live settings";
+    let mut world = World::new(1, "").await;
+    world.nodes[0].touch("forgetful");
+    world.nodes[0].start_superset().await;
+    world.nodes[0].start_agent();
+    world.registered_become(&["n1"]).await;
+    let told = world.must(&["nodes", "list"]).await;
+    assert!(!told.contains(TOLD), "{told}");
+    world.put("settings/config/ROW_LIMIT", "7").await;
+    world
+        .until("the node is healthy and reads nothing", async || {
+            let told = world.must(&["nodes", "list"]).await;
+            if told.contains("healthy") && told.contains(TOLD) { Ok(()) } else { Err(told) }
+        })
+        .await;
+    world.nodes[0].remove("forgetful");
+    world.must(&["nodes", "restart", "-m", "with its last line", "--wait"]).await;
+    world
+        .until("the node reads its settings", async || {
+            let told = world.must(&["nodes", "list"]).await;
+            if told.contains("healthy") && !told.contains(TOLD) { Ok(()) } else { Err(told) }
+        })
+        .await;
+    process_has(&world, json!({}), 7).await;
+}
+
+#[tokio::test]
 async fn whatever_goes_wrong_the_last_good_settings_stay() {
     let mut world = World::running(1, "").await;
     world.put("settings/feature_flags/ALERT_REPORTS", "true").await;

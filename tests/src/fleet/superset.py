@@ -2,8 +2,9 @@
 
     superset.py FOLDER PORT PARENT
 
-While FOLDER/slow is there it does not listen yet; while FOLDER/sick is there it says that it is not well. It ends with
-the process PARENT.
+While FOLDER/slow is there it does not listen yet; while FOLDER/sick is there it says that it is not well. If
+FOLDER/forgetful is there when it starts, the last line of superset_config.py was forgotten. It ends with the process
+PARENT.
 """
 
 import http.server
@@ -19,13 +20,16 @@ sys.path.insert(0, os.path.join(folder, "python"))
 os.environ["SETKEEPER_LIVE_FILE"] = os.path.join(folder, "live.json")
 
 ROW_LIMIT = 50000
-import setkeeper_live  # noqa: E402
-
-setkeeper_live.install(globals())
 
 
 def at(name):
     return os.path.join(folder, name)
+
+
+if not os.path.exists(at("forgetful")):
+    import setkeeper_live
+
+    setkeeper_live.install(globals())
 
 
 def end(*_):

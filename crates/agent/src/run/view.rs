@@ -40,6 +40,9 @@ pub struct View {
     pub can_restart: bool,
     /// The settings, as paths below `settings`, that a restart would bring.
     pub lacks: BTreeSet<String>,
+    /// How many settings its live file holds.
+    #[serde(default)]
+    pub settings: usize,
     /// Superset's processes that read the live settings.
     pub processes: usize,
     /// Superset's version.
@@ -112,13 +115,14 @@ pub fn boot_id() -> Option<String> {
 impl Agent {
     /// The node as it is now; `since` is that of `before` if nothing else has changed.
     pub(super) fn view(&self, before: Option<&View>) -> View {
-        let mut processes = 0;
+        let (mut settings, mut processes) = (0, 0);
         let mut faults = BTreeMap::new();
         let mut lacks = BTreeSet::new();
         if let Some(live) = &self.live {
             faults.extend(live.settings.faults().clone());
             faults.extend(live.fault.clone().map(|fault| ("live_file".to_owned(), fault)));
             lacks = live.settings.lacks(&live.notes);
+            settings = live.settings.count();
             processes = live.notes.len();
         }
         let mut view = View {
@@ -133,6 +137,7 @@ impl Agent {
             restarting: self.turn.stage(),
             can_restart: self.config.restart_command.is_some(),
             lacks,
+            settings,
             processes,
             version: self.version(),
             faults,

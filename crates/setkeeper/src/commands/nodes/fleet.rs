@@ -144,6 +144,9 @@ impl Node {
             if let Some(stage) = report.restarting {
                 words.push(format!("restart: {}", stage.name()));
             }
+            if report.health == Health::Healthy && report.settings > 0 && report.processes == 0 {
+                words.push("no process of its Superset reads the live settings (docs/agent.md)".to_owned());
+            }
             words.extend(report.faults.iter().map(|(path, why)| format!("{path}: {why}")));
         }
         if let Some(Undone { state, why, .. }) = &self.restart {
