@@ -153,16 +153,16 @@ pub(crate) enum Command {
     #[command(after_help = discover::DISCOVER_EXAMPLES)]
     Discover(Discover),
     /// Databases that follow other services' registries: what was chosen for them
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  setkeeper endpoints list")]
     Endpoints(Endpoints),
     /// Files that are made of templates over services, settings and documents
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  setkeeper template render superset.conf")]
     Template(Template),
     /// Run a command under a lock of the fleet; see, and break, who holds one
-    #[command(subcommand)]
+    #[command(subcommand, after_help = lock::LOCK_EXAMPLES)]
     Lock(Lock),
     /// Ask whether what a lock's holder was given still counts
-    #[command(subcommand)]
+    #[command(subcommand, after_help = lock::FENCE_EXAMPLE)]
     Fence(Fence),
     /// What `lock run` becomes before it becomes the command
     #[command(name = "__under-lock", hide = true)]
@@ -180,7 +180,7 @@ pub(crate) enum Command {
         head: Option<String>,
     },
     /// Let something pass that waits for a person
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  setkeeper approve deletes assets/main/charts/sales")]
     Approve(Approve),
     /// Stop applying, everywhere, until `resume`
     #[command(after_help = "Example:\n  setkeeper pause -m 'superset db upgrade'")]

@@ -241,8 +241,7 @@ async fn a_lost_position_is_a_gap_on_record_until_a_resync_ends() {
 #[tokio::test]
 async fn a_log_that_is_read_again_brings_no_second_delete() {
     let document = chart(1, "A", 1);
-    let records =
-        [term(1, 1), txn(10, vec![put("a", 1, 0, &document)]), begin(5, 20), end(5, 21, &[])];
+    let records = [term(1, 1), txn(10, vec![put("a", 1, 0, &document)]), begin(5, 20), end(5, 21, &[])];
     for batch_records in [1, 2, 3, 100] {
         let mut world = World::new().await;
         world.config.batch_records = batch_records;

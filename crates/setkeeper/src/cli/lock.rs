@@ -12,8 +12,10 @@ pub(crate) enum Lock {
     #[command(after_help = RUN_HELP)]
     Run(Box<LockRun>),
     /// Print every lock that somebody holds or waits for
+    #[command(after_help = "Example:\n  setkeeper lock list -o json | jq '.[].name'")]
     List,
     /// Print who holds a lock and who waits for it
+    #[command(after_help = "Example:\n  setkeeper lock show superset-upgrade")]
     Show {
         /// The lock
         name: String,
@@ -23,6 +25,14 @@ pub(crate) enum Lock {
                             setkeeper lock break superset-upgrade --holder _c_…-lock-0000000004")]
     Break(Break),
 }
+
+pub(super) const LOCK_EXAMPLES: &str = "\
+Examples:
+  setkeeper lock run nightly --try -- /opt/jobs/refresh.sh
+  setkeeper lock list";
+
+pub(super) const FENCE_EXAMPLE: &str =
+    "Example, inside `setkeeper lock run`:\n  setkeeper fence check && curl -X POST …";
 
 const RUN_HELP: &str = "\
 Examples:
@@ -88,9 +98,7 @@ pub(crate) struct Break {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Fence {
     /// Exit 0 while the token is that of the lock's present holder, 76 if it is not
-    #[command(
-        after_help = "Example, inside `setkeeper lock run`:\n  setkeeper fence check && curl -X POST …"
-    )]
+    #[command(after_help = FENCE_EXAMPLE)]
     Check {
         /// The holder's token
         #[arg(long, env = "SETKEEPER_LOCK_TOKEN", value_name = "TOKEN")]
