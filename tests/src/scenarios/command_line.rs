@@ -305,6 +305,11 @@ async fn exit_codes(w: World) {
     ends(&w.pipeline.setkeeper(&["nonsense"]).await, 64, &[]);
     ends(&w.pipeline.setkeeper(&["--help"]).await, 0, &["Examples"]);
     ends(&w.pipeline.setkeeper(&["get", &w.at("charts/none")]).await, 1, &["nothing stands at"]);
+    ends(
+        &w.pipeline.setkeeper(&["get", "assets/main"]).await,
+        1,
+        &["is a folder", "setkeeper ls assets/main"],
+    );
     ends(&w.pipeline.setkeeper(&["rm", &w.at("charts/none")]).await, 1, &["nothing stands at"]);
     ends(&w.pipeline.setkeeper(&["verify"]).await, 0, &["sound"]);
     ends(&w.pipeline.setkeeper(&["verify", "--head", "nonsense"]).await, 64, &[]);

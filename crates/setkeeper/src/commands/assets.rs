@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use asset::{Document, bundle};
-use change::ZnodePath;
+use change::{Place, ZnodePath};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use uuid::Uuid;
@@ -103,6 +103,10 @@ pub(super) async fn get(config: &Config, get: Get) -> Result<Exit, Failure> {
     let session = connect(config).await?;
     let found =
         session.read(&path).await.map_err(|error| read_failed(&error))?.ok_or_else(|| missing(&path))?;
+    if found.bytes.is_empty() && path.place() == Ok(Place::Folder) {
+        let what = format!("`{path}` is a folder; `setkeeper ls {path}` lists what stands in it");
+        return Err(Failure::new(Exit::Failed, what));
+    }
     // What cannot be unpacked is shown as it stands.
     let stored = asset::unpack(&found.bytes).unwrap_or_else(|_| found.bytes.as_slice().into());
     let pretty = serde_json::from_slice::<serde_json::Value>(&stored)

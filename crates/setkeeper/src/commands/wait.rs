@@ -24,6 +24,8 @@ pub(crate) struct Waiting {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Came {
     path: String,
+    /// Empty of a write that was not waited for.
+    #[serde(skip_serializing_if = "String::is_empty")]
     target: String,
     #[serde(flatten)]
     verdict: Option<Verdict>,
