@@ -3,6 +3,7 @@
 mod bounds;
 mod deletes;
 mod endpoints;
+mod gone;
 mod hazards;
 mod jumps;
 mod notation;

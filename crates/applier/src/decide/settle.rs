@@ -336,7 +336,7 @@ impl Fold<'_> {
             (Verdict::Superseded, None, None)
         } else if let Some(refusal) = self.refused.get(&pending.id) {
             return Ok(Tried::Waits(refusal.clone()));
-        } else if self.is_refused_for_now(&pending.state) {
+        } else if self.is_rejected_for_now(&pending.state) {
             return Ok(Tried::Waits(pending.state));
         } else if let Some(state) = self.needs_approval(kind, &pending, round) {
             return Ok(Tried::Waits(state));
@@ -345,6 +345,8 @@ impl Fold<'_> {
         } else {
             match self.remove((kind, uuid))? {
                 Ok(written) => (Verdict::Deleted, Some(kind), Some(written)),
+                // Somebody has removed it in Superset: the rows are as they are to be.
+                Err(Fault { kind: FaultKind::Absent, .. }) => (Verdict::Unchanged, None, None),
                 Err(fault) => return Ok(Tried::Waits(self.state_of_delete(fault))),
             }
         };
@@ -366,9 +368,9 @@ impl Fold<'_> {
         Ok(Tried::Done)
     }
 
-    /// What the database has refused is not tried with every record that comes.
-    fn is_refused_for_now(&self, state: &State) -> bool {
-        matches!(state, State::Rejected { until: Until::DatabaseTakesIt, .. }) && !self.retry_all
+    /// A delete that was rejected is not tried with every record that comes: the facts may lack what it needs.
+    fn is_rejected_for_now(&self, state: &State) -> bool {
+        matches!(state, State::Rejected { until, .. } if !self.retry_all && !until.may_pass_by_itself())
     }
 
     fn remove(&mut self, (kind, uuid): (Kind, Uuid)) -> Result<Result<Written, Fault>, Shortfall> {
@@ -390,6 +392,12 @@ impl Fold<'_> {
             return Ok(true);
         }
         match self.remove((kind, uuid))? {
+            // Somebody has removed it in Superset.
+            Err(Fault { kind: FaultKind::Absent, .. }) => {
+                round.orphans.remove(path);
+                round.waits.remove(path);
+                Ok(true)
+            }
             Err(fault) => {
                 let state = self.state_of_delete(fault);
                 round.waits.insert(path.clone(), state);
