@@ -413,6 +413,7 @@ impl<'l> Book<'l> {
         }
     }
 
+    /// What stands at a path that is too long is told and not kept.
     pub(crate) fn set(&mut self, path: &ZnodePath, entry: Entry) {
         for uuid in entry.uuids() {
             self.by_uuid.entry(uuid).or_default().insert(path.clone());
@@ -424,7 +425,8 @@ impl<'l> Book<'l> {
             self.followers.entry(name.clone()).or_default().insert(path.clone());
         }
         let is_empty = entry == Entry { seen: entry.seen, ..Entry::default() };
-        self.put(path, (!is_empty).then_some(entry));
+        let is_kept = !is_empty && path.as_str().len() <= PATH_MAX;
+        self.put(path, is_kept.then_some(entry));
     }
 
     fn put(&mut self, path: &ZnodePath, entry: Option<Entry>) {
@@ -513,6 +515,10 @@ impl<'l> Book<'l> {
         self.over.into_iter().filter(|(path, entry)| base.entries.get(path) != entry.as_ref()).collect()
     }
 }
+
+/// The most bytes of a path in the ledger: PostgreSQL's index takes 2,704. Where names are as they may be, a path is far
+/// shorter, and leaves room beside it for what its document refers to.
+const PATH_MAX: usize = 2_000;
 
 const APPROVALS: &str = "control/approvals/";
 

@@ -218,6 +218,51 @@ async fn what_the_database_refuses_is_rejected_and_the_rest_flows_on() {
     assert_eq!(road.told().await, ["charts/e@2.1 applied"]);
 }
 
+/// A text without a pattern, which no database can store in less: of a generator that any textbook has.
+fn noise(length: usize) -> String {
+    let mut state = 1_u32;
+    let letter = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from_digit((state >> 16) & 31, 32).expect("a digit")
+    };
+    (0..length).map(letter).collect()
+}
+
+#[tokio::test]
+async fn a_path_that_is_too_long_for_the_ledger_is_rejected_and_the_rest_flows_on() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        let long = format!("charts/{}", noise(8_000));
+        road.append(&format!("{BASE}+{long} {{}}\n+charts/e#5")).await;
+        road.run().await;
+        let told = road.told().await;
+        assert_eq!(told.len(), 6, "{told:?}");
+        assert!(told[4].starts_with(&format!("{long}@2.0 rejected: name ")), "{on:?}: {told:?}");
+        assert_eq!(told[5], "charts/e@3.0 applied");
+        road.append(&format!("+{long} {{}}\n-{long}\n+charts/f#6")).await;
+        road.run().await;
+        let verdicts = road.outcomes().await;
+        let verdicts: Vec<&str> = verdicts.iter().map(|outcome| outcome.verdict.name()).collect();
+        assert_eq!(verdicts, ["rejected", "unchanged", "applied"], "{on:?}");
+        assert_eq!(road.lines("SELECT count(*) FROM setkeeper_asset").await, ["6"]);
+    }
+}
+
+#[tokio::test]
+async fn a_reference_to_a_secret_that_is_too_long_for_the_ledger_is_rejected() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        road.append(&format!("+databases/db#1 secret=file:/{}\n+databases/e#5", noise(8_000))).await;
+        road.run().await;
+        let told = road.told().await;
+        assert!(
+            told[0].contains("rejected: ") && told[0].contains("not a reference to a secret"),
+            "{told:?}"
+        );
+        assert_eq!(told[1..], ["databases/e@2.0 applied"], "{on:?}");
+    }
+}
+
 #[tokio::test]
 async fn outcomes_that_were_committed_and_not_relayed_are_relayed_by_the_next_worker() {
     for on in BOTH {

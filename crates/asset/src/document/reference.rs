@@ -42,13 +42,23 @@ pub enum SecretRef {
 
 /// Why a text is not a [`SecretRef`]. It never repeats the text, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a reference to a secret; write `env:NAME` or `file:/absolute/path`, never the secret itself")]
+#[error(
+    "not a reference to a secret; write `env:NAME` or `file:/absolute/path`, in 1,000 bytes at most, never the secret \
+     itself"
+)]
 pub struct SecretRefFault;
+
+/// The most bytes of a reference: with the path of its document it is a key of the ledger, which must not be longer than a
+/// database takes.
+const REFERENCE_MAX: usize = 1_000;
 
 impl FromStr for SecretRef {
     type Err = SecretRefFault;
 
     fn from_str(text: &str) -> Result<SecretRef, SecretRefFault> {
+        if text.len() > REFERENCE_MAX {
+            return Err(SecretRefFault);
+        }
         if let Some(name) = text.strip_prefix("env:") {
             let shape_is_right = !name.is_empty()
                 && !name.starts_with(|first: char| first.is_ascii_digit())
@@ -229,6 +239,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<SecretRef>(), Err(SecretRefFault), "{text:?}");
         }
+        let of_length = |length: usize| format!("file:/{}", "x".repeat(length - "file:/".len()));
+        assert!(of_length(1_000).parse::<SecretRef>().is_ok());
+        assert_eq!(of_length(1_001).parse::<SecretRef>(), Err(SecretRefFault));
     }
 
     #[test]

@@ -258,7 +258,7 @@ fn clear_secrets_of_a_database_are_refused_and_never_told() {
             `masked_encrypted_extra`: may hold a clear secret; rotate it, remove it and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
             `extra.engine_params.connect_args.auth_token`: may hold a clear secret; rotate it, move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
             `extra.engine_params.connect_args.url`: may hold a clear secret; rotate it, move it into the encrypted extra and write a reference instead: "setkeeper": {"secrets": {"encrypted_extra": "file:/path"}}
-            `setkeeper.secrets.password`: not a reference to a secret; write `env:NAME` or `file:/absolute/path`, never the secret itself
+            `setkeeper.secrets.password`: not a reference to a secret; write `env:NAME` or `file:/absolute/path`, in 1,000 bytes at most, never the secret itself
             `setkeeper.secrets.encrypted_extra`: expected a string or null, found an integer"#]],
     );
     let uri = |uri: &str| DATABASE.replace("postgresql://superset:XXXXXXXXXX@db/sales", uri);
