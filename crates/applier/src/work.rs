@@ -379,11 +379,10 @@ pub(crate) fn add_loaded(brief: &mut Brief, ledger: &Ledger) {
         let Some(applied) = ledger.entries().get(path).and_then(|entry| entry.applied.as_ref()) else {
             continue;
         };
-        if let (Some((kind, _)), Some(document)) = (applied.asset, &applied.document) {
-            brief
-                .parsed
-                .entry(applied.id.clone())
-                .or_insert_with(|| read_document(kind, document.as_bytes()));
+        // Come once more, the same change may be rejected by now, as by a lower bound: what stands was good.
+        let is_read = brief.parsed.get(&applied.id).is_some_and(|parsed| parsed.document().is_some());
+        if let (Some((kind, _)), Some(document), false) = (applied.asset, &applied.document, is_read) {
+            brief.parsed.insert(applied.id.clone(), read_document(kind, document.as_bytes()));
         }
     }
 }

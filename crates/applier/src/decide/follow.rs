@@ -4,7 +4,7 @@ use asset::Document;
 use change::{Cause, ChangeId, Verdict, ZnodePath};
 
 use super::{Draft, Fold, Shortfall, verdict};
-use crate::book::{Applied, Entry, State};
+use crate::book::{Applied, Entry, State, Want};
 use crate::work::{self, Parsed};
 
 impl Fold<'_> {
@@ -16,8 +16,16 @@ impl Fold<'_> {
                 let Some(entry) = self.book.get(&path).cloned() else { continue };
                 let Some(applied) = entry.applied.clone() else { continue };
                 let brief = self.brief;
-                let Some(Parsed::Document(document)) = brief.parsed.get(&applied.id) else {
-                    return Err(Shortfall::Unread(path));
+                let document = match brief.parsed.get(&applied.id) {
+                    Some(Parsed::Document(document)) => document,
+                    // Stored by an earlier setkeeper, and no document to this one: only a later change brings it there.
+                    Some(Parsed::Rejected(rejection)) => {
+                        let state = rejection.clone().state();
+                        self.stay_behind(&path, &entry, &applied, Want::Nonsense, state);
+                        continue;
+                    }
+                    Some(Parsed::Other { .. }) => continue,
+                    None => return Err(Shortfall::Unread(path)),
                 };
                 if superset::exists(document.kind(), document.uuid(), &self.facts) {
                     self.follow(&path, &entry, &applied, document, index)?;
@@ -36,7 +44,7 @@ impl Fold<'_> {
         index: usize,
     ) -> Result<(), Shortfall> {
         if let Some(refusal) = self.refused.get(&applied.id) {
-            self.stay_behind(path, entry, applied, document, refusal.clone());
+            self.stay_behind(path, entry, applied, work::want(document), refusal.clone());
             return Ok(());
         }
         let before = self.drifted(entry, document)?;
@@ -58,7 +66,7 @@ impl Fold<'_> {
             }
             Err(fault) => {
                 let state = self.state_of(document, fault);
-                self.stay_behind(path, entry, applied, document, state);
+                self.stay_behind(path, entry, applied, work::want(document), state);
             }
         }
         Ok(())
@@ -76,20 +84,13 @@ impl Fold<'_> {
 
     /// A database that could not follow, as one whose password cannot be read, is tried again like any other that
     /// waits. If a later change of it is pending, that one will bring it there.
-    fn stay_behind(
-        &mut self,
-        path: &ZnodePath,
-        entry: &Entry,
-        applied: &Applied,
-        document: &Document,
-        state: State,
-    ) {
+    fn stay_behind(&mut self, path: &ZnodePath, entry: &Entry, applied: &Applied, want: Want, state: State) {
         if entry.pending.is_some() {
             return;
         }
         let id = ChangeId { path: path.clone(), ..applied.id.clone() };
         self.drafts.push(Draft::new(id.clone(), Cause::Reconcile, verdict(&state)));
-        let pending = self.pending(id, work::want(document), state);
+        let pending = self.pending(id, want, state);
         self.book.set(path, Entry { pending: Some(pending), ..entry.clone() });
     }
 }

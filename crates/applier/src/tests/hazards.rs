@@ -263,6 +263,57 @@ async fn a_reference_to_a_secret_that_is_too_long_for_the_ledger_is_rejected() {
     }
 }
 
+/// What an earlier setkeeper took for a document, and this one does not.
+fn outdate(path: &str) -> String {
+    format!("UPDATE setkeeper_asset SET applied_document = '{{}}' WHERE path = 'assets/main/{path}'")
+}
+
+#[tokio::test]
+async fn a_stored_document_that_cannot_be_read_any_more_holds_up_nothing_beside_it() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        road.append(BASE).await;
+        road.run().await;
+        road.told().await;
+        road.by_hand(&outdate("dashboards/d")).await;
+        road.append("-charts/c").await;
+        road.run().await;
+        assert_eq!(road.told().await, ["charts/c@1.- deleted also dashboards/d"], "{on:?}");
+        road.append("+charts/c#3").await;
+        road.run().await;
+        assert_eq!(road.told().await, ["charts/c@3.0 applied"], "{on:?}");
+        road.append("+dashboards/d#4 charts=3 name=two").await;
+        road.run().await;
+        assert_eq!(road.told().await, ["dashboards/d@1.1 applied"]);
+        assert_eq!(road.lines("SELECT count(*) FROM dashboard_slices").await, ["1"]);
+    }
+}
+
+#[tokio::test]
+async fn a_database_whose_stored_document_cannot_be_read_any_more_stays_where_it_is_and_says_so() {
+    for on in BOTH {
+        let mut road = Road::new(on).await;
+        road.append("+//endpoints/e hive1:10000\n+databases/db#1 endpoint=e").await;
+        road.run().await;
+        road.told().await;
+        road.by_hand(&outdate("databases/db")).await;
+        road.append("+//endpoints/e hive2:10000").await;
+        road.run().await;
+        road.append("+//endpoints/e hive3:10000").await;
+        road.run().await;
+        let told = road.told().await;
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert_eq!(told[0], "//endpoints/e@1.1 applied");
+        assert!(told[1].starts_with("databases/db@2.0 rejected: "), "{told:?}");
+        assert_eq!(told[2], "//endpoints/e@1.2 applied");
+        assert_eq!(road.lines("SELECT sqlalchemy_uri FROM dbs").await, ["hive://hive1:10000/data"]);
+        road.append("+databases/db#1 endpoint=e").await;
+        road.run().await;
+        assert_eq!(road.told().await, ["databases/db@2.1 applied"]);
+        assert_eq!(road.lines("SELECT sqlalchemy_uri FROM dbs").await, ["hive://hive3:10000/data"]);
+    }
+}
+
 #[tokio::test]
 async fn outcomes_that_were_committed_and_not_relayed_are_relayed_by_the_next_worker() {
     for on in BOTH {
