@@ -174,6 +174,8 @@ pub struct Applier {
     changes: String,
     outcomes: String,
     stats: watch::Sender<Stats>,
+    /// Ends the waiting for what may never come.
+    stop: CancellationToken,
 }
 
 impl Applier {
@@ -191,7 +193,8 @@ impl Applier {
         let env = &config.target.env;
         let (changes, outcomes) = (Topic::Changes.name(env), Topic::Outcomes.name(env));
         let stats = watch::Sender::new(Stats::default());
-        let applier = Applier { config, target, queue, fence, changes, outcomes, stats };
+        let stop = CancellationToken::new();
+        let applier = Applier { config, target, queue, fence, changes, outcomes, stats, stop };
         applier.tell(0, None, &[]);
         Ok(applier)
     }
@@ -230,11 +233,22 @@ impl Applier {
         }
     }
 
-    /// Runs until asked to stop. A batch once begun is finished.
+    /// Runs until asked to stop. A batch once begun is finished; outcomes that the queue has no room for then stay in the
+    /// outbox, for the next worker.
     ///
     /// # Errors
     /// See [`Error`]; the worker does not try again, its supervisor builds it anew.
     pub async fn run(mut self, stop: CancellationToken) -> Result<Stopped, Error> {
+        self.stop = stop;
+        match self.run_until_asked().await {
+            Err(Error::Relay { source: queue::AppendError::Full { .. }, .. }) if self.stop.is_cancelled() => {
+                Ok(Stopped::Asked)
+            }
+            ended => ended,
+        }
+    }
+
+    async fn run_until_asked(&mut self) -> Result<Stopped, Error> {
         self.relay_left_over().await?;
         self.reconcile(Selection::Pending).await?;
         let mut position = self.position().await?;
@@ -245,7 +259,7 @@ impl Applier {
             let (records, bytes) = (self.config.batch_records, self.config.batch_bytes);
             let batch = tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(Stopped::Asked),
+                () = self.stop.cancelled() => return Ok(Stopped::Asked),
                 _ = ticks.tick() => None,
                 batch = self.queue.next_batch(&self.changes, &position, records, bytes) => Some(batch),
             };
@@ -376,8 +390,14 @@ impl Applier {
         let entries: Vec<queue::NewEntry> = parcels.into_iter().map(|parcel| parcel.entry).collect();
         let bytes = entries.iter().map(queue::NewEntry::size).sum();
         fail::pass(self.fail(), FailPoint::BeforeAck);
-        let room = self.queue.room(&self.outcomes, entries.len() as u64, bytes).await;
-        room.map_err(|source| Error::Read { topic: topic(), source })?;
+        tokio::select! {
+            biased;
+            room = self.queue.room(&self.outcomes, entries.len() as u64, bytes) => {
+                room.map_err(|source| Error::Read { topic: topic(), source })?;
+            }
+            // Asked to stop, it waits no longer: the append says whether there is room.
+            () = self.stop.cancelled() => {}
+        }
         let appended = self.queue.append(&self.outcomes, None, &entries).await;
         appended.map_err(|source| Error::Relay { topic: topic(), source })?;
         fail::pass(self.fail(), FailPoint::AfterAck);

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use change::{Topic, wire};
+use queue::Queue;
 use sql::Database;
+use tokio_util::sync::CancellationToken;
 
 use super::road::{BASE, ENV, On, Road};
-use crate::run::{Advice, Error};
+use crate::ledger::status;
+use crate::run::{Advice, Error, Stopped};
 use crate::work::Policy;
 
 #[tokio::test]
@@ -74,6 +77,36 @@ async fn a_value_that_is_not_of_its_columns_type_is_overwritten_like_any_other()
                     AND is_managed_externally = 0 AND length(changed_on) = 26 AND description IS NULL";
         assert_eq!(road.lines(good).await, ["1"], "{odd}");
     }
+}
+
+#[tokio::test]
+async fn a_worker_that_waits_for_room_for_its_outcomes_stops_when_asked_and_the_next_one_relays_them() {
+    let mut road = Road::new(On::Sqlite).await;
+    let config = queue::Config { max_records: 4, ..queue::Config::new(road.folder.path().join("small.db")) };
+    road.queue = Queue::embedded(&config).await.expect("a queue");
+    let outcomes = Topic::Outcomes.name(ENV);
+    let nothing = queue::NewEntry { key: String::new(), headers: "{}".to_owned(), body: b"{}".to_vec() };
+    road.queue.append(&outcomes, None, &vec![nothing; 4]).await.expect("filled");
+    road.append(BASE).await;
+    // The second begins with what the first one left.
+    for _ in 0..2 {
+        let applier = road.applier().await;
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(applier.run(stop.clone()));
+        let outbox = async {
+            while status(&road.database, None).await.expect("a status").outbox < 4 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), outbox).await.expect("applied in time");
+        stop.cancel();
+        let stopped = tokio::time::timeout(Duration::from_secs(20), running).await.expect("in time");
+        assert_eq!(stopped.expect("joined").expect("stopped"), Stopped::Asked);
+    }
+    assert_eq!(road.queue.trim(&outcomes, 5, Duration::ZERO, 4).await.expect("trimmed"), 4);
+    road.run().await;
+    assert_eq!(road.told().await.len(), 4);
+    assert_eq!(status(&road.database, None).await.expect("a status").outbox, 0);
 }
 
 /// Appends an entry as a stranger, or a fault of the disk, may leave it.
