@@ -318,7 +318,8 @@ impl Fold<'_> {
         }
         self.drafts.push(Draft::new(id.clone(), Cause::Change, verdict));
         let (document, digest) = (kept.document(), sha256.to_owned());
-        entry.applied = Some(Applied { id, asset: None, document, digest, edges: Vec::new() });
+        let applied = Applied { id, asset: None, document, digest, edges: Vec::new() };
+        entry.applied = Some(applied).filter(|_| *kept != Kept::Emptied);
         entry.pending = None;
     }
 

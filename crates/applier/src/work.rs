@@ -128,6 +128,8 @@ pub(crate) enum Parsed {
 pub(crate) enum Kept {
     /// Of a setting, that it is there: whom it concerns reads it in ZooKeeper.
     Nothing,
+    /// Of an inner znode of the tree that was emptied, not even that: no feed tells of it as long as it is empty.
+    Emptied,
     Approval(Approval),
     Chosen(Chosen),
 }
@@ -136,7 +138,7 @@ impl Kept {
     /// The text in the ledger.
     pub(crate) fn document(&self) -> Option<Arc<str>> {
         match self {
-            Kept::Nothing => None,
+            Kept::Nothing | Kept::Emptied => None,
             Kept::Approval(approval) => serde_json::to_string(approval).ok().map(Arc::from),
             Kept::Chosen(chosen) => serde_json::to_string(&chosen.to_json()).ok().map(Arc::from),
         }
@@ -434,8 +436,9 @@ fn check_place<'p>(
             .map(Stands::Document)
             .ok_or_else(|| Rejection::new(unknown_folder(folder))),
         Place::Setting { .. } | Place::Endpoint { .. } | Place::Approval { .. } => Ok(Stands::Other(place)),
+        Place::Folder if length == 0 => Ok(Stands::Other(place)),
         Place::Folder => Err(Rejection::new(
-            "an inner znode of the tree holds data; documents stand at assets/<project>/<folder>/<name>",
+            "an inner znode of the tree holds data; empty it: documents stand at assets/<project>/<folder>/<name>",
         )),
     }
 }
@@ -466,7 +469,8 @@ fn other(place: Place<'_>, bytes: &[u8]) -> Parsed {
             Some(group) => asset::parse_setting(group, name, bytes).map(|_| Kept::Nothing).map_err(of_faults),
             None => Err(Rejection::new(unknown_group(group))),
         },
-        Place::Asset { .. } | Place::Folder => Err(Rejection::new("nothing of setkeeper's stands there")),
+        Place::Folder => Ok(Kept::Emptied),
+        Place::Asset { .. } => Err(Rejection::new("nothing of setkeeper's stands there")),
     };
     match kept {
         Ok(kept) => Parsed::Other { sha256: sha256_hex(bytes), kept },

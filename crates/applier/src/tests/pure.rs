@@ -433,6 +433,22 @@ fn what_is_no_document_is_rejected_and_the_last_good_state_stays() {
 }
 
 #[test]
+fn an_inner_znode_that_is_emptied_as_told_leaves_nothing_behind() {
+    let mut world = World::new(Policy::default());
+    let mut told = Vec::new();
+    // A resync does not find it: an empty one is no change.
+    for read in Notation::default().read("+//assets/main x\n+//assets/main\nbegin 1\nend 1") {
+        told.extend(world.records(vec![read]).iter().map(notation::outcome));
+    }
+    expect![[r#"
+        /main@1.0 rejected: an inner znode of the tree holds data; empty it: documents stand at assets/<project>/<folder>/<name>
+        /main@1.1 applied
+    "#]]
+    .assert_eq(&(told.join("\n") + "\n"));
+    assert!(world.ledger.entries().is_empty());
+}
+
+#[test]
 fn a_database_waits_for_its_secret() {
     check(
         "+databases/db#1 secret=env:NO_SUCH_VARIABLE_HERE",
