@@ -11,7 +11,7 @@ use sea_query::{
 
 use crate::render::{self, Statement};
 use crate::schema::Schema;
-use crate::table::{Breadth, Column, Dialect, IdSource, Table};
+use crate::table::{Breadth, Column, Dialect, Table};
 use crate::value::{Type, Value};
 
 /// How rows are looked up.
@@ -72,7 +72,7 @@ pub struct Ask {
     pub lookups: BTreeSet<Lookup>,
     /// Secrets to resolve into [`crate::Facts::secrets`].
     pub secrets: BTreeSet<SecretRef>,
-    /// How many more ids to reserve for each table; [`reservation`] makes statements of them.
+    /// How many more ids to reserve for each table, for [`crate::Facts::reserve`].
     pub ids: BTreeMap<Table, usize>,
 }
 
@@ -92,18 +92,10 @@ pub struct Query {
     pub statement: Statement,
     /// The table of the rows.
     pub table: Table,
-    /// The columns, in order; [`Query::types`] says how to decode them.
+    /// The columns, in order.
     pub columns: Vec<&'static Column>,
     /// What the facts know once they have learnt the result.
     pub answers: Vec<Lookup>,
-}
-
-impl Query {
-    /// Returns the types of the columns, in order.
-    #[must_use]
-    pub fn types(&self) -> Vec<Type> {
-        self.columns.iter().map(|column| column.ty).collect()
-    }
 }
 
 /// So many values stand in one statement at most; SQLite allows 32,766 and PostgreSQL 65,535.
@@ -205,29 +197,6 @@ fn build(select: &SelectStatement, dialect: Dialect) -> Statement {
         Dialect::Sqlite => select.build(SqliteQueryBuilder),
         Dialect::Postgres => select.build(PostgresQueryBuilder),
     };
-    Statement { sql, values, rows: None }
-}
-
-/// Makes the statement that reserves `count` ids of a table: it returns that many rows of one integer each, to be
-/// given to [`crate::Facts::reserve`] in order. On SQLite it must run under the write lock of the transaction that
-/// uses the ids.
-#[must_use]
-pub fn reservation(table: Table, count: usize, dialect: Dialect) -> Statement {
-    let count = i64::try_from(count).unwrap_or(i64::MAX);
-    let name = table.name();
-    let sql = match table.id_source(dialect) {
-        IdSource::SerialColumn => {
-            format!("SELECT nextval(pg_get_serial_sequence('{name}', 'id')) FROM generate_series(1, $1)")
-        }
-        IdSource::Sequence(sequence) => {
-            format!("SELECT nextval('{sequence}') FROM generate_series(1, $1)")
-        }
-        IdSource::MaxPlusOne => format!(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) \
-             SELECT (SELECT coalesce(max(id), 0) FROM \"{name}\") + i FROM n"
-        ),
-    };
-    let values = sea_query::Values(vec![sea_query::Value::BigInt(Some(count))]);
     Statement { sql, values, rows: None }
 }
 

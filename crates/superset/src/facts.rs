@@ -173,12 +173,6 @@ impl Facts {
         Savepoint { mark: self.rows.mark(), used: self.reserved.used.clone() }
     }
 
-    /// Says whether `put` or `remove` changed any row since.
-    #[must_use]
-    pub fn changed_since(&self, savepoint: &Savepoint) -> bool {
-        self.rows.mark() != savepoint.mark
-    }
-
     /// Returns what `put` and `remove` changed since, so that a refusal of the database can be laid to them.
     #[must_use]
     pub fn spots_since(&self, savepoint: &Savepoint) -> BTreeSet<Spot> {

@@ -3,7 +3,7 @@
 //!
 //! # The way through
 //! ```text
-//! loop { ask(documents, deletes, &facts) -> queries, reservation -> (the caller runs them) -> learn, reserve }
+//! loop { ask(documents, deletes, &facts) -> queries, ids -> (the caller runs and reserves them) -> learn, reserve }
 //! before = facts.rows.clone();   put | remove, each on the working copy in facts
 //! render(&diff(&before, &facts.rows), &facts.schema) -> statements in an order that keeps every key whole
 //! ```
@@ -48,7 +48,7 @@ mod tests;
 mod uri;
 mod value;
 
-pub use ask::{Ask, By, Lookup, Query, introspection, probe, queries, reservation};
+pub use ask::{Ask, By, Lookup, Query, introspection, probe, queries};
 pub use cipher::{Cipher, CipherFault};
 pub use conflict::conflicts;
 pub use diff::{RowOp, Spot, diff};

@@ -74,10 +74,6 @@ fn check_queries(dialect: Dialect, want: ExpectFile) {
     let second = ask(&documents, &[], &facts);
     let new = Ask { lookups: second.lookups.difference(&first.lookups).cloned().collect(), ..Ask::default() };
     shown.push_str(&text(&statements(&new)));
-    shown.push_str(&text(&[
-        reservation(Table::Slices, 2, dialect),
-        reservation(Table::AbViewMenu, 2, dialect),
-    ]));
     shown.push_str(&text(&probe(&world.schema)));
     want.assert_eq(&shown);
 }

@@ -141,7 +141,7 @@ impl World {
         facts
     }
 
-    /// As [`reservation`] does: on SQLite the same ids again until rows have them.
+    /// As a database does: on SQLite the same ids again until rows have them.
     fn reserve(&mut self, table: Table, count: usize) -> Vec<i64> {
         let highest = self.rows.of(table).last().map_or(0, |(id, _)| id);
         let next = self.next.entry(table).or_insert(0);
