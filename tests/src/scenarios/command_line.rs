@@ -305,10 +305,11 @@ async fn exit_codes(w: World) {
     ends(&w.pipeline.setkeeper(&["nonsense"]).await, 64, &[]);
     ends(&w.pipeline.setkeeper(&["--help"]).await, 0, &["Examples"]);
     ends(&w.pipeline.setkeeper(&["get", &w.at("charts/none")]).await, 1, &["nothing stands at"]);
+    let folder = w.at("databases");
     ends(
-        &w.pipeline.setkeeper(&["get", "assets/main"]).await,
+        &w.pipeline.setkeeper(&["get", &folder]).await,
         1,
-        &["is a folder", "setkeeper ls assets/main"],
+        &["is a folder", &format!("setkeeper ls {folder}")],
     );
     ends(&w.pipeline.setkeeper(&["rm", &w.at("charts/none")]).await, 1, &["nothing stands at"]);
     ends(&w.pipeline.setkeeper(&["verify"]).await, 0, &["sound"]);
