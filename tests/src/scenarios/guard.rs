@@ -79,7 +79,7 @@ async fn deletes_are_held_each_by_each_where_the_policy_says_so(metadata: Metada
     assert!(held.reason.contains("holds deletes"), "{held:?}");
     pipeline.must(&["approve", "deletes", &paths[2], "--wait"]).await;
     pipeline.await_outcome(&replaced, "applied").await;
-    pipeline.must(&["approve", "deletes", &paths[0], "--wait"]).await;
+    pipeline.must(&["approve", "deletes", "--all", "--wait"]).await;
     pipeline.await_outcome(&deleted, "deleted").await;
     pipeline.await_equal().await;
 }

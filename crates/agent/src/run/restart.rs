@@ -378,18 +378,18 @@ impl Agent {
         self.step(Input::RestartFailed).await
     }
 
-    /// Only a look that begins now tells of the Superset that a restart has left.
-    fn look_anew(&mut self) {
-        self.probing = None;
-        self.looks.reset_immediately();
-    }
-
     /// The same, while the node stays out.
     async fn failed(&mut self, id: &str, why: String) -> Result<(), Error> {
         warn!(id, %why, "the restart has failed; no other node begins");
         self.progress(id, Stage::Failed, Some(why.clone()), None).await?;
         let failed = Some((self.config.instance.as_str(), why));
         end(&self.session, &self.config.service, id, RequestState::Failed, failed).await
+    }
+
+    /// Only a look that begins now tells of the Superset that a restart has left.
+    fn look_anew(&mut self) {
+        self.probing = None;
+        self.looks.reset_immediately();
     }
 
     /// A command whose restart has failed already is over.

@@ -155,7 +155,8 @@ impl Seen {
     }
 }
 
-/// The count that `settings/scale/<service>` asks for; a setting that is bad, may not be read or goes with a session asks for nothing.
+/// The count that `settings/scale/<service>` asks for; a setting that is bad, may not be read or goes with a session asks
+/// for nothing.
 #[must_use]
 pub fn wanted(service: &str, found: &Found) -> Option<u32> {
     if found.lifetime != Lifetime::Persistent {

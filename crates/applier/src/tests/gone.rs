@@ -11,18 +11,12 @@ const PENDING: &str = "SELECT path FROM setkeeper_asset WHERE pending_change IS 
 async fn a_delete_of_what_is_gone_already_is_done() {
     for on in BOTH {
         let mut road = Road::new(on).await;
-        road.append(BASE).await;
-        road.run().await;
-        road.told().await;
+        road.takes(BASE).await;
         road.by_hand(REMOVE_CHARTS).await;
-        road.append("-charts/c").await;
-        road.run().await;
-        assert_eq!(road.told().await, ["charts/c@1.- unchanged"]);
+        assert_eq!(road.takes("-charts/c").await, ["charts/c@1.- unchanged"]);
         assert!(road.lines(PENDING).await.is_empty());
         // Nothing holds the uuid any more.
-        road.append("+/other/charts/c#3").await;
-        road.run().await;
-        assert_eq!(road.told().await, ["/other/charts/c@3.0 applied also dashboards/d"]);
+        assert_eq!(road.takes("+/other/charts/c#3").await, ["/other/charts/c@3.0 applied also dashboards/d"]);
     }
 }
 
@@ -30,13 +24,9 @@ async fn a_delete_of_what_is_gone_already_is_done() {
 async fn a_changed_uuid_takes_the_path_of_what_is_gone_already() {
     for on in BOTH {
         let mut road = Road::new(on).await;
-        road.append(BASE).await;
-        road.run().await;
-        road.told().await;
+        road.takes(BASE).await;
         road.by_hand(REMOVE_CHARTS).await;
-        road.append("+charts/c#9 name=nine").await;
-        road.run().await;
-        assert_eq!(road.told().await, ["charts/c@1.1 applied"]);
+        assert_eq!(road.takes("+charts/c#9 name=nine").await, ["charts/c@1.1 applied"]);
         assert_eq!(road.lines("SELECT slice_name FROM slices").await, ["nine"]);
     }
 }
@@ -56,12 +46,8 @@ async fn many_deletes_of_what_is_gone_hold_nothing_up() {
         road.append(&format!("{BASE}{}", many("+"))).await;
         road.run().await;
         road.by_hand(REMOVE_CHARTS).await;
-        road.append(&many("-")).await;
-        road.run().await;
-        road.told().await;
-        road.append("+charts/z#99").await;
-        road.run().await;
-        assert_eq!(road.told().await, ["charts/z@4.0 applied"]);
+        road.takes(&many("-")).await;
+        assert_eq!(road.takes("+charts/z#99").await, ["charts/z@4.0 applied"]);
     }
 }
 
@@ -82,9 +68,7 @@ async fn deletes_that_were_rejected_are_tried_when_all_is_and_not_with_every_rec
         ))
         .await;
         road.config.target.policy = policy;
-        road.append("+charts/z#99").await;
-        road.run().await;
-        assert_eq!(road.told().await, ["charts/z@4.0 applied"]);
+        assert_eq!(road.takes("+charts/z#99").await, ["charts/z@4.0 applied"]);
         assert_eq!(road.lines(PENDING).await.len(), 60);
         road.applier().await.reconcile(Selection::Pending).await.expect("looked at again");
         assert_eq!(road.told().await.len(), 60);

@@ -233,9 +233,7 @@ async fn a_path_that_is_too_long_for_the_ledger_is_rejected_and_the_rest_flows_o
     for on in BOTH {
         let mut road = Road::new(on).await;
         let long = format!("charts/{}", noise(8_000));
-        road.append(&format!("{BASE}+{long} {{}}\n+charts/e#5")).await;
-        road.run().await;
-        let told = road.told().await;
+        let told = road.takes(&format!("{BASE}+{long} {{}}\n+charts/e#5")).await;
         assert_eq!(told.len(), 6, "{told:?}");
         assert!(told[4].starts_with(&format!("{long}@2.0 rejected: name ")), "{on:?}: {told:?}");
         assert_eq!(told[5], "charts/e@3.0 applied");
@@ -272,19 +270,11 @@ fn outdate(path: &str) -> String {
 async fn a_stored_document_that_cannot_be_read_any_more_holds_up_nothing_beside_it() {
     for on in BOTH {
         let mut road = Road::new(on).await;
-        road.append(BASE).await;
-        road.run().await;
-        road.told().await;
+        road.takes(BASE).await;
         road.by_hand(&outdate("dashboards/d")).await;
-        road.append("-charts/c").await;
-        road.run().await;
-        assert_eq!(road.told().await, ["charts/c@1.- deleted also dashboards/d"], "{on:?}");
-        road.append("+charts/c#3").await;
-        road.run().await;
-        assert_eq!(road.told().await, ["charts/c@3.0 applied"], "{on:?}");
-        road.append("+dashboards/d#4 charts=3 name=two").await;
-        road.run().await;
-        assert_eq!(road.told().await, ["dashboards/d@1.1 applied"]);
+        assert_eq!(road.takes("-charts/c").await, ["charts/c@1.- deleted also dashboards/d"], "{on:?}");
+        assert_eq!(road.takes("+charts/c#3").await, ["charts/c@3.0 applied"], "{on:?}");
+        assert_eq!(road.takes("+dashboards/d#4 charts=3 name=two").await, ["dashboards/d@1.1 applied"]);
         assert_eq!(road.lines("SELECT count(*) FROM dashboard_slices").await, ["1"]);
     }
 }
@@ -293,23 +283,17 @@ async fn a_stored_document_that_cannot_be_read_any_more_holds_up_nothing_beside_
 async fn a_database_whose_stored_document_cannot_be_read_any_more_stays_where_it_is_and_says_so() {
     for on in BOTH {
         let mut road = Road::new(on).await;
-        road.append("+//endpoints/e hive1:10000\n+databases/db#1 endpoint=e").await;
-        road.run().await;
-        road.told().await;
+        road.takes("+//endpoints/e hive1:10000\n+databases/db#1 endpoint=e").await;
         road.by_hand(&outdate("databases/db")).await;
         road.append("+//endpoints/e hive2:10000").await;
         road.run().await;
-        road.append("+//endpoints/e hive3:10000").await;
-        road.run().await;
-        let told = road.told().await;
+        let told = road.takes("+//endpoints/e hive3:10000").await;
         assert_eq!(told.len(), 3, "{told:?}");
         assert_eq!(told[0], "//endpoints/e@1.1 applied");
         assert!(told[1].starts_with("databases/db@2.0 rejected: "), "{told:?}");
         assert_eq!(told[2], "//endpoints/e@1.2 applied");
         assert_eq!(road.lines("SELECT sqlalchemy_uri FROM dbs").await, ["hive://hive1:10000/data"]);
-        road.append("+databases/db#1 endpoint=e").await;
-        road.run().await;
-        assert_eq!(road.told().await, ["databases/db@2.1 applied"]);
+        assert_eq!(road.takes("+databases/db#1 endpoint=e").await, ["databases/db@2.1 applied"]);
         assert_eq!(road.lines("SELECT sqlalchemy_uri FROM dbs").await, ["hive://hive3:10000/data"]);
     }
 }

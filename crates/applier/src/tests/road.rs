@@ -492,6 +492,13 @@ impl Road {
         transaction.commit().await.expect("committed");
     }
 
+    /// Appends records, applies them and returns what is told of them.
+    pub(super) async fn takes(&mut self, records: &str) -> Vec<String> {
+        self.append(records).await;
+        self.run().await;
+        self.told().await
+    }
+
     pub(super) async fn told(&mut self) -> Vec<String> {
         self.outcomes().await.iter().map(notation::outcome).collect()
     }
