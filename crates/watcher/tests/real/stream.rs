@@ -115,6 +115,8 @@ async fn old_edits_are_removed_once_they_are_on_record() {
     let running = bench.stream().await;
     for n in 0..6 {
         bench.edit(&format!("e{n}"), &[if n == 0 { "+a" } else { "=a" }]).await;
+        // One batch each: of four in one, the two that come after would wait for a third.
+        bench.until_equal().await;
     }
     let client = bench.writer.client();
     let pruned = async {
